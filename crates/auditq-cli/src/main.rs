@@ -1,0 +1,25 @@
+//! The binary `auditq`: the worker, and everything people do with queue and log.
+
+mod cli;
+mod commands;
+mod demo;
+mod exit;
+mod output;
+mod session;
+mod snapshot;
+mod spelling;
+mod spool;
+mod time;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let spelt = spelling::rewrite(std::env::args_os().collect());
+    let cli = cli::parse(&spelt.args);
+    spelt.notes.iter().for_each(|note| output::note(note));
+    output::log_to_stderr();
+    match cli::run(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::report(&error),
+    }
+}

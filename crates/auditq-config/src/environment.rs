@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::Config;
+use crate::error::ConfigError;
+use crate::sections::{Durability, Secret};
+use crate::url::EngineUrl;
+
+/// The variables that auditq reads; any other `AUDITQ_*` is taken for a misspelling.
+const KNOWN: &[&str] = &[
+    "AUDIT_LOG_ENABLED",
+    "AUDIT_LOG_TTL",
+    "QUEUE_CONNECTION",
+    "QUEUE_NAME",
+    "AUDITQ_APP",
+    "AUDITQ_CONFIG",
+    "AUDITQ_DURABILITY",
+    "AUDITQ_LOG",
+    "AUDITQ_QUEUE_URL",
+    "AUDITQ_REDACTION_KEY",
+    "AUDITQ_SPOOL_DIR",
+    "AUDITQ_STORE_URL",
+];
+
+/// The variables of the environment that concern auditq.
+pub(crate) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    pub(crate) fn read<K: Into<OsString>, V: Into<OsString>>(
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, ConfigError> {
+        let mut ours = BTreeMap::new();
+        for (name, value) in variables {
+            let Ok(name) = name.into().into_string() else { continue };
+            if KNOWN.contains(&name.as_str()) {
+                let value = value.into().into_string();
+                let value = value.map_err(|_| ConfigError::variable(&name, "is not UTF-8"))?;
+                ours.insert(name, value);
+            } else if name.starts_with("AUDITQ_") {
+                let known: Vec<_> = KNOWN.iter().filter(|known| known.starts_with("AUDITQ_")).copied().collect();
+                return Err(ConfigError::variable(&name, format!("is unknown; known are {}", known.join(", "))));
+            }
+        }
+        Ok(Self(ours))
+    }
+
+    /// An empty variable counts as unset, as in a shell's `NAME= command`.
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn config_file(&self) -> Option<PathBuf> {
+        self.get("AUDITQ_CONFIG").map(PathBuf::from)
+    }
+
+    pub(crate) fn apply(&self, config: &mut Config) -> Result<(), ConfigError> {
+        if let Some(value) = self.get("AUDIT_LOG_ENABLED") {
+            config.capture.enabled = boolean("AUDIT_LOG_ENABLED", value)?;
+        }
+        if let Some(value) = self.get("AUDIT_LOG_TTL") {
+            config.capture.ttl = value.parse().map_err(|_| {
+                ConfigError::variable("AUDIT_LOG_TTL", format!("is {value:?}, not a number of seconds"))
+            })?;
+        }
+        if let Some(value) = self.get("QUEUE_NAME") {
+            value.clone_into(&mut config.queue.name);
+        }
+        if let Some(value) = self.get("AUDITQ_APP") {
+            config.capture.app = Some(value.to_owned());
+        }
+        if let Some(value) = self.get("AUDITQ_SPOOL_DIR") {
+            config.spool.dir = PathBuf::from(value);
+        }
+        if let Some(value) = self.get("AUDITQ_DURABILITY") {
+            config.spool.durability = durability(value)?;
+        }
+        if let Some(value) = self.get("AUDITQ_REDACTION_KEY") {
+            if value.len() != 64 || !value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(ConfigError::variable("AUDITQ_REDACTION_KEY", "takes 64 hexadecimal digits (32 bytes)"));
+            }
+            config.capture.redact.key = Some(Secret::new(value));
+        }
+        if let Some(value) = self.get("AUDITQ_STORE_URL") {
+            config.store.url = url("AUDITQ_STORE_URL", value)?;
+        }
+        self.apply_queue(config)
+    }
+
+    /// `QUEUE_CONNECTION` names a connection of Laravel's; of those, `database` and `sqlite` are the default engine.
+    fn apply_queue(&self, config: &mut Config) -> Result<(), ConfigError> {
+        if let Some(value) = self.get("AUDITQ_QUEUE_URL") {
+            config.queue.url = url("AUDITQ_QUEUE_URL", value)?;
+            return Ok(());
+        }
+        match self.get("QUEUE_CONNECTION") {
+            None | Some("database" | "sqlite") => Ok(()),
+            Some(_) if config.queue.url != EngineUrl::default() => Ok(()),
+            Some(other) => Err(ConfigError::variable(
+                "QUEUE_CONNECTION",
+                format!(
+                    "is {other:?}, which does not say where the queue is; set AUDITQ_QUEUE_URL, such as sqlite:auditq.db"
+                ),
+            )),
+        }
+    }
+}
+
+/// Laravel's `env()` takes these, and so does everyone who writes a `.env` file.
+fn boolean(name: &str, value: &str) -> Result<bool, ConfigError> {
+    match value.trim_matches(['(', ')']).to_ascii_lowercase().as_str() {
+        "1" | "true" | "on" | "yes" => Ok(true),
+        "0" | "false" | "off" | "no" => Ok(false),
+        _ => Err(ConfigError::variable(name, format!("is {value:?}; it takes true or false"))),
+    }
+}
+
+fn durability(value: &str) -> Result<Durability, ConfigError> {
+    match value {
+        "process" => Ok(Durability::Process),
+        "fsync" => Ok(Durability::Fsync),
+        _ => Err(ConfigError::variable("AUDITQ_DURABILITY", format!("is {value:?}; it takes process or fsync"))),
+    }
+}
+
+fn url(name: &str, value: &str) -> Result<EngineUrl, ConfigError> {
+    EngineUrl::parse(value).map_err(|message| ConfigError::variable(name, format!("is not usable: {message}")))
+}

@@ -1,0 +1,31 @@
+use std::path::Path;
+
+use crate::Config;
+use crate::error::ConfigError;
+
+/// Longer than any configuration; a wrong path to something huge is refused instead of read.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a configuration file; `None` when there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<Config>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let text = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > BYTES_MAX => {
+            return Err(unreadable(std::io::Error::other("it is over 1 MiB, which no configuration is")));
+        }
+        Ok(_) => std::fs::read_to_string(path).map_err(unreadable)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut config: Config = toml::from_str(&text).map_err(|error| ConfigError::Invalid {
+        path: path.to_owned(),
+        line: error.span().map(|span| line_of(&text, span.start)),
+        message: error.message().replace("unknown field", "unknown key"),
+    })?;
+    config.file = Some(path.to_owned());
+    Ok(Some(config))
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}

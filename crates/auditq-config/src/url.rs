@@ -1,0 +1,132 @@
+use std::fmt;
+use std::path::PathBuf;
+
+/// The URL of a queue or store; its password is never shown.
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct EngineUrl {
+    scheme: Scheme,
+    url: String,
+}
+
+/// Which engine a URL names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// A SQLite file: `sqlite:auditq.db`, `sqlite:///var/lib/auditq/auditq.db`.
+    Sqlite,
+    /// Within this process, for tests: `memory:`.
+    Memory,
+}
+
+impl EngineUrl {
+    /// Checks a URL.
+    ///
+    /// # Errors
+    /// When its scheme is not one of a known engine, or a SQLite URL names no file; the message has no password.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let scheme = match url.split_once(':').map(|(scheme, rest)| (scheme, rest.trim_start_matches('/'))) {
+            Some(("sqlite", file)) if !file.is_empty() && !url.contains('?') => Scheme::Sqlite,
+            Some(("sqlite", _)) => {
+                return Err("a sqlite URL names a file and nothing else, such as sqlite:auditq.db".to_owned());
+            }
+            Some(("memory", "")) => Scheme::Memory,
+            Some((other, _)) => {
+                return Err(format!("{other:?} is not an engine that auditq drives: sqlite:FILE is"));
+            }
+            None => return Err("it is not a URL, such as sqlite:auditq.db".to_owned()),
+        };
+        Ok(Self { scheme, url: url.to_owned() })
+    }
+
+    /// Which engine it names.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The file that a SQLite URL names: `sqlite:a.db` and `sqlite://a.db` are relative, `sqlite:///a.db` absolute.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        let rest = self.url.split_once(':').map_or("", |(_, rest)| rest);
+        PathBuf::from(rest.strip_prefix("//").unwrap_or(rest))
+    }
+
+    /// The URL of a SQLite file.
+    #[must_use]
+    pub fn sqlite(file: &std::path::Path) -> Self {
+        Self { scheme: Scheme::Sqlite, url: format!("sqlite:{}", file.display()) }
+    }
+}
+
+impl Default for EngineUrl {
+    fn default() -> Self {
+        Self { scheme: Scheme::Sqlite, url: "sqlite:auditq.db".to_owned() }
+    }
+}
+
+impl TryFrom<String> for EngineUrl {
+    type Error = String;
+
+    fn try_from(url: String) -> Result<Self, String> {
+        Self::parse(&url)
+    }
+}
+
+impl fmt::Display for EngineUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_password(&self.url))
+    }
+}
+
+impl fmt::Debug for EngineUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// `scheme://user:secret@host` as `scheme://user:…@host`.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+    // The last `@`: a password may hold one.
+    let Some(at) = rest[..authority_end].rfind('@') else { return url.to_owned() };
+    let user = rest[..at].split(':').next().unwrap_or_default();
+    format!("{scheme}://{user}:…{}", &rest[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_spellings_of_a_sqlite_url_name_the_file() {
+        for (url, file) in [
+            ("sqlite:a/b.db", "a/b.db"),
+            ("sqlite://a/b.db", "a/b.db"),
+            ("sqlite:///a/b.db", "/a/b.db"),
+            ("sqlite:/a/b.db", "/a/b.db"),
+        ] {
+            assert_eq!(EngineUrl::parse(url).unwrap().file(), PathBuf::from(file), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_engine_is_refused_without_showing_the_password() {
+        let error = EngineUrl::parse("oracle://scott:tiger@host/db").unwrap_err();
+        assert!(error.contains("oracle") && !error.contains("tiger"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        assert_eq!(without_password("redis://u:p@ss@host:6379/0"), "redis://u:…@host:6379/0");
+        assert_eq!(without_password("redis://host:6379/0"), "redis://host:6379/0");
+        assert_eq!(without_password("redis://h/@x"), "redis://h/@x");
+    }
+
+    #[test]
+    fn a_sqlite_url_without_a_file_or_with_parameters_is_refused() {
+        for url in ["sqlite:", "sqlite://", "sqlite:a.db?mode=ro", "auditq.db"] {
+            assert!(EngineUrl::parse(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The configuration as a user writes it: a file, some variables, and what comes of them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::PathBuf;
+
+use auditq_config::{Config, ConfigError, Duplicates, Durability, WhenFull};
+
+const NOTHING: [(&str, &str); 0] = [];
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("auditq.toml");
+    std::fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let (_dir, path) = file(text);
+    Config::load(Some(&path), variables.iter().copied())
+}
+
+fn error_of(text: &str, variables: &[(&str, &str)]) -> String {
+    load(text, variables).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_file_gives_the_documented_defaults() {
+    let config = load("", &[]).unwrap();
+    assert_eq!(config.queue.name, "audit-logs");
+    assert_eq!(config.queue.url.file(), PathBuf::from("auditq.db"));
+    assert_eq!(config.store.url.file(), PathBuf::from("auditq.db"));
+    assert_eq!(config.spool.dir, PathBuf::from("auditq-spool"));
+    assert_eq!((config.worker.tries, config.worker.timeout, config.worker.max_exceptions), (3, 30, 3));
+    assert_eq!((config.capture.ttl, config.capture.enabled), (300, true));
+    assert_eq!(config.capture.duplicates, Duplicates::Collapse);
+    assert_eq!(config.spool.when_full, WhenFull::DropNewest);
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let text = "[queue]\nname = 'from-file'\n[capture]\nttl = 7\n[spool]\ndurability = 'process'\n";
+    let variables = [
+        ("QUEUE_NAME", "from-env"),
+        ("AUDIT_LOG_ENABLED", "false"),
+        ("AUDIT_LOG_TTL", "60"),
+        ("AUDITQ_SPOOL_DIR", "/tmp/elsewhere"),
+        ("AUDITQ_DURABILITY", "fsync"),
+        ("AUDITQ_STORE_URL", "sqlite:///srv/audit.db"),
+    ];
+    let config = load(text, &variables).unwrap();
+    assert_eq!(config.queue.name, "from-env");
+    assert!(!config.capture.enabled);
+    assert_eq!(config.capture.ttl, 60);
+    assert_eq!(config.spool.dir, PathBuf::from("/tmp/elsewhere"));
+    assert_eq!(config.spool.durability, Durability::Fsync);
+    assert_eq!(config.store.url.file(), PathBuf::from("/srv/audit.db"));
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_key_file_and_line() {
+    let message = error_of("[worker]\ntries = 3\ntimeuot = 10\n", &[]);
+    assert!(message.contains("auditq.toml, line 3"), "{message}");
+    assert!(message.contains("unknown key `timeuot`") && message.contains("`timeout`"), "{message}");
+}
+
+#[test]
+fn an_unknown_variable_of_ours_is_an_error_that_names_the_known_ones() {
+    let message = error_of("", &[("AUDITQ_STROE_URL", "sqlite:a.db")]);
+    assert!(message.contains("AUDITQ_STROE_URL") && message.contains("AUDITQ_STORE_URL"), "{message}");
+}
+
+#[test]
+fn a_retry_after_within_the_timeout_is_refused() {
+    let message = error_of("[queue]\nretry_after = 30\n", &[]);
+    assert!(message.contains("queue.retry_after") && message.contains("worker.timeout"), "{message}");
+    assert_eq!(load("[queue]\nretry_after = 300\n", &[]).unwrap().queue.retry_after_seconds(), 300);
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_name() {
+    for (text, key) in [
+        ("[worker]\nworkers = 0\n", "worker.workers"),
+        ("[worker]\ntimeout = 0\n", "worker.timeout"),
+        ("[worker]\nsleep = -1.0\n", "worker.sleep"),
+        ("[worker]\nmessage_events = 100000\n", "worker.message_events"),
+        ("[spool]\nsegment_bytes = 1\n", "spool.segment_bytes"),
+        ("[spool]\nmax_bytes = 70000\n", "spool.max_bytes"),
+    ] {
+        let message = error_of(text, &[]);
+        assert!(message.contains(key), "{text}: {message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_and_a_named_file_that_is_missing_are_errors() {
+    let message = error_of("[worker\n", &[]);
+    assert!(message.contains("line 1"), "{message}");
+    let missing = Config::load(Some(std::path::Path::new("/nonexistent/auditq.toml")), NOTHING).unwrap_err();
+    assert!(missing.to_string().contains("/nonexistent/auditq.toml"), "{missing}");
+}
+
+#[test]
+fn a_laravel_connection_that_says_no_place_asks_for_the_url() {
+    let message = error_of("", &[("QUEUE_CONNECTION", "redis")]);
+    assert!(message.contains("AUDITQ_QUEUE_URL"), "{message}");
+    assert!(load("", &[("QUEUE_CONNECTION", "database")]).is_ok());
+}
+
+#[test]
+fn booleans_are_read_as_a_dotenv_file_writes_them() {
+    for (text, expected) in [("true", true), ("(false)", false), ("ON", true), ("0", false)] {
+        assert_eq!(load("", &[("AUDIT_LOG_ENABLED", text)]).unwrap().capture.enabled, expected, "{text}");
+    }
+    assert!(error_of("", &[("AUDIT_LOG_ENABLED", "maybe")]).contains("AUDIT_LOG_ENABLED"));
+}
+
+#[test]
+fn the_redaction_key_is_checked_and_never_shown() {
+    let key = "ab".repeat(32);
+    let config = load("", &[("AUDITQ_REDACTION_KEY", &key)]).unwrap();
+    assert_eq!(config.capture.redact.key.as_ref().unwrap().expose(), key);
+    assert!(!format!("{config:?}").contains(&key));
+    let message = error_of("", &[("AUDITQ_REDACTION_KEY", "hunter2")]);
+    assert!(message.contains("64 hexadecimal") && !message.contains("hunter2"), "{message}");
+}

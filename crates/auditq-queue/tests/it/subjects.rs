@@ -1,0 +1,36 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use auditq_queue::conformance::Subject;
+use auditq_queue::memory::MemoryQueue;
+use auditq_queue::sqlite::{SqliteQueue, SqliteQueueOptions};
+use auditq_queue::{Clock, ManualClock, QueueAdmin};
+use auditq_sqlite::{Database, Options};
+
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(90);
+
+/// A clock at a time that nobody mistakes for the real one.
+pub(crate) fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Duration::from_secs(1_700_000_000)))
+}
+
+pub(crate) async fn memory() -> Subject {
+    let clock = clock();
+    let queue = Arc::new(MemoryQueue::with_clock(RETRY_AFTER, Arc::clone(&clock) as Arc<dyn Clock>));
+    Subject { queue: Arc::clone(&queue) as _, admin: queue, clock: Some(clock), keep: Box::new(()) }
+}
+
+pub(crate) async fn sqlite() -> Subject {
+    let (clock, directory) = (clock(), tempfile::tempdir().unwrap());
+    let queue = Arc::new(sqlite_at(&directory.path().join("auditq.db"), Arc::clone(&clock) as _).await);
+    Subject { queue: Arc::clone(&queue) as _, admin: queue, clock: Some(clock), keep: Box::new(directory) }
+}
+
+pub(crate) async fn sqlite_at(path: &Path, clock: Arc<dyn Clock>) -> SqliteQueue {
+    let database = Database::open(path, Options::default()).unwrap();
+    let options = SqliteQueueOptions { retry_after: RETRY_AFTER, clock, ..SqliteQueueOptions::default() };
+    let queue = SqliteQueue::open(database, options).unwrap();
+    queue.migrate().await.unwrap();
+    queue
+}

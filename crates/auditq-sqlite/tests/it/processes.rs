@@ -1,0 +1,63 @@
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use auditq_sqlite::{Database, Options};
+use rusqlite::Connection;
+
+use crate::{insert, values, with_table};
+
+const FILE: &str = "AUDITQ_TEST_FILE";
+const CHILDREN: usize = 6;
+const ROWS: usize = 60;
+
+/// They make the file, too, all at the same time.
+#[tokio::test]
+async fn several_processes_write_at_once_and_none_is_told_that_the_file_is_locked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shared.db");
+    let children: Vec<_> = (0..CHILDREN).map(|_| child(&path)).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    let database = with_table(&path).await;
+    assert_eq!(values(&database).await.unwrap().len(), CHILDREN * ROWS);
+}
+
+/// Another program's file is in another journal mode, and is switched when that program lets go of it.
+#[tokio::test]
+async fn opening_waits_for_another_programs_lock() {
+    for begin in ["BEGIN; SELECT * FROM t", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("other.db");
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("CREATE TABLE t (value); INSERT INTO t VALUES ('x')").unwrap();
+        other.execute_batch(begin).unwrap();
+        let opening = std::thread::spawn(move || Database::open(&path, Options::default()).map(drop));
+        // Long enough that the other thread has met the lock; were it not, the test would only say less.
+        std::thread::sleep(Duration::from_millis(100));
+        other.execute_batch("COMMIT").unwrap();
+        opening.join().unwrap().unwrap_or_else(|error| panic!("{begin}: {error}"));
+    }
+}
+
+fn child(path: &Path) -> std::process::Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "processes::child_that_writes"])
+        .env(FILE, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+#[ignore = "is run as a child process by the test above"]
+async fn child_that_writes() {
+    let path = std::env::var_os(FILE).expect("the parent names the file");
+    let database = with_table(Path::new(&path)).await;
+    for _ in 0..ROWS {
+        insert(&database, "x").await.unwrap();
+    }
+}

@@ -1,0 +1,82 @@
+//! The audit table: idempotent inserts, search and statistics over `audit_sql_logs`.
+
+mod batch;
+mod error;
+mod query;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use batch::{Amendment, Batch, Inserted};
+pub use error::{Error, ErrorKind, Result};
+pub use query::{Filter, LogPage, LogRow, Pruned, StatementStats, Stats, StatsFilter, UserStats};
+
+/// Where audited statements are kept.
+///
+/// # Contract
+/// 1. [`insert`](Self::insert) writes all of a batch or nothing; an `event_id` that is there already is skipped and
+///    counted, not an error. Amendments may come before, with or after the event they amend, in any order and any
+///    number of times, with the same result.
+/// 2. An error says what the caller may do: see [`ErrorKind`].
+/// 3. Rows come back as they went in: microseconds, NULLs, invalid UTF-8, emoji, 64-bit extremes.
+///
+/// The [conformance suite](crate::conformance) holds the tests of each.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Writes a batch, durably, and says how much of it was new.
+    ///
+    /// # Errors
+    /// `Rejected` when the batch holds an event that cannot be stored; nothing of it was written. `Unavailable` when
+    /// the store does not answer; inserting the same batch again is safe.
+    async fn insert(&self, batch: Arc<Batch>) -> Result<Inserted>;
+
+    /// Makes `audit_sql_logs` and brings an older one up to date; does nothing when it is.
+    ///
+    /// # Errors
+    /// `Misconfigured` when a table of that name has another shape, or the right to make it is missing.
+    async fn migrate(&self) -> Result<()>;
+}
+
+/// What people ask of the audit table.
+#[async_trait]
+pub trait StoreReader: fmt::Debug + Send + Sync + 'static {
+    /// One page of the log.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    async fn search(&self, filter: &Filter) -> Result<LogPage>;
+
+    /// Numbers over a span of time.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    async fn stats(&self, filter: &StatsFilter) -> Result<Stats>;
+
+    /// How many rows there are; an estimate is never given.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    async fn count(&self) -> Result<u64>;
+
+    /// Removes up to `limit` of the rows that occurred before `before` (Unix microseconds), oldest first.
+    ///
+    /// The caller repeats it until nothing is left; each call is short, so that inserts go on between.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store does not answer.
+    async fn prune(&self, before: i64, limit: usize) -> Result<Pruned>;
+
+    /// Writes a consistent copy to a new file while others go on writing.
+    ///
+    /// # Errors
+    /// `Misconfigured` when the file exists already or cannot be written, or the engine has tools of its own for it.
+    async fn backup(&self, to: &Path) -> Result<()>;
+}

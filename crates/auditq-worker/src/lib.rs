@@ -1,0 +1,28 @@
+//! Moves audited statements from spool to queue to store; runs inside an application or on its own.
+//!
+//! [`Forwarder`] reads the spools of this host into the queue, [`Worker`] turns messages into rows, and [`Runner`]
+//! runs both as the configuration says.
+
+mod delivery;
+mod engines;
+mod forwarder;
+mod limits;
+mod observer;
+mod parcel;
+mod retry;
+mod runner;
+mod settlement;
+mod shutdown;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod worker;
+
+pub use engines::Engines;
+pub use forwarder::Forwarder;
+pub use limits::{Budget, Limits, resident_bytes};
+pub use observer::{Observer, StopReason, WorkEvent};
+pub use retry::{Decision, Failure, RetryPolicy};
+pub use runner::{RunError, Runner, Running};
+pub use settlement::{SettleError, Settled, Settlement, StoreThenDelete};
+pub use shutdown::Shutdown;
+pub use worker::{Worker, WorkerOptions};

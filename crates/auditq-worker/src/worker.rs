@@ -1,0 +1,393 @@
+//! The worker: reserves messages, stores their events, settles them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use auditq_queue::{Queue, QueueName, Receipt, Remainder, Reserved};
+use auditq_store::{Batch, Store};
+
+use crate::delivery::{Delivery, Part};
+use crate::limits::Budget;
+use crate::observer::{Observer, StopReason, WorkEvent};
+use crate::retry::{Decision, Failure, RetryPolicy};
+use crate::settlement::{SettleError, Settled, Settlement};
+use crate::shutdown::Shutdown;
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Its number within the process, from 0.
+    pub number: usize,
+    /// Where it takes messages from; earlier ones are emptied first.
+    pub queues: Vec<QueueName>,
+    /// Messages that are reserved and stored together.
+    pub batch: usize,
+    /// How long storing a batch may take before it counts as an engine that does not answer.
+    pub timeout: Duration,
+    /// When failures are tried again, and when they are given up.
+    pub policy: RetryPolicy,
+    /// The longest wait when the queue is empty.
+    pub idle: Duration,
+    /// The rest after each batch.
+    pub rest: Duration,
+}
+
+/// One worker. Any number may work on the same queue, in one process or in several.
+#[derive(Debug)]
+pub struct Worker {
+    /// How it works.
+    pub options: WorkerOptions,
+    /// Where the messages are.
+    pub queue: Arc<dyn Queue>,
+    /// Where the rows go.
+    pub store: Arc<dyn Store>,
+    /// How rows and messages are settled together.
+    pub settlement: Arc<dyn Settlement>,
+    /// When it ends by itself.
+    pub budget: Arc<Budget>,
+    /// Who asks it to end.
+    pub shutdown: Shutdown,
+    /// Who hears of what it does.
+    pub observer: Observer,
+}
+
+/// Why a batch could not be settled by trying on.
+enum Setback {
+    /// The store refuses an event of it.
+    Rejected(SettleError),
+    /// The worker was asked to end while it waited.
+    Interrupted,
+    /// A person has to act first.
+    Hopeless(SettleError),
+}
+
+impl Worker {
+    /// Works until it is asked to end or one of its limits is reached; then holds nothing any more.
+    ///
+    /// # Errors
+    /// An engine that cannot work as configured, or is damaged. One that merely does not answer is waited for.
+    pub async fn run(&self) -> Result<StopReason, SettleError> {
+        self.tell(&WorkEvent::Started { worker: self.options.number });
+        let reason = self.work().await?;
+        self.tell(&WorkEvent::Stopped { worker: self.options.number, reason });
+        Ok(reason)
+    }
+
+    async fn work(&self) -> Result<StopReason, SettleError> {
+        let mut failures = 0;
+        while !self.shutdown.is_requested() {
+            let wanted = self.budget.messages_wanted(self.options.batch);
+            match self.queue.reserve(&self.options.queues, wanted).await {
+                Ok(batch) if batch.is_empty() => {
+                    if self.budget.ends_when_empty() {
+                        return Ok(StopReason::Empty);
+                    }
+                    self.idle().await;
+                }
+                Ok(batch) => {
+                    self.budget.count(batch.len());
+                    self.store_and_settle(batch).await?;
+                    self.shutdown.sleep(self.options.rest).await;
+                }
+                Err(error) => {
+                    self.back_off(error.into(), &mut failures).await?;
+                    continue;
+                }
+            }
+            failures = 0;
+            if let Some(reason) = self.budget.reached() {
+                return Ok(reason);
+            }
+        }
+        Ok(StopReason::Interrupted)
+    }
+
+    /// Waits for messages; a push, where the engine can tell of it, ends the wait.
+    async fn idle(&self) {
+        tokio::select! {
+            () = self.queue.wait(&self.options.queues, spread(self.options.idle)) => {}
+            () = self.shutdown.requested() => {}
+        }
+    }
+
+    async fn back_off(&self, error: SettleError, failures: &mut u32) -> Result<(), SettleError> {
+        match self.options.policy.decide(*failures, error.failure(0), fastrand::f64()) {
+            Decision::Wait(delay) => {
+                self.tell(&WorkEvent::Waiting { error: error.to_string(), delay });
+                *failures = failures.saturating_add(1);
+                self.shutdown.sleep(delay).await;
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// Stores what was reserved. Whatever goes wrong with one message, the others are not held up by it.
+    async fn store_and_settle(&self, reserved: Vec<Reserved>) -> Result<(), SettleError> {
+        let (readable, unreadable): (Vec<_>, Vec<_>) =
+            reserved.into_iter().map(Delivery::read).partition(Result::is_ok);
+        for (receipt, attempts, reason) in unreadable.into_iter().filter_map(Result::err) {
+            self.bury(&[Remainder::whole(receipt)], 0, attempts, &reason).await?;
+        }
+        let deliveries = readable.into_iter().filter_map(Result::ok);
+        let (suspects, others): (Vec<_>, Vec<_>) =
+            deliveries.partition(|delivery: &Delivery| self.options.policy.is_suspect(delivery.attempts));
+        if !others.is_empty() {
+            self.settle_together(others).await?;
+        }
+        for suspect in suspects {
+            self.settle_alone(suspect).await?;
+        }
+        Ok(())
+    }
+
+    /// Handles by itself a message that was reserved often and never settled.
+    async fn settle_alone(&self, suspect: Delivery) -> Result<(), SettleError> {
+        match self.options.policy.decide(suspect.attempts, Failure::Abandoned, fastrand::f64()) {
+            Decision::Bury => {
+                let reason = format!("reserved {} times and never settled: its workers died", suspect.attempts);
+                let events = suspect.message.len();
+                self.bury(&[Remainder::whole(suspect.receipt)], events, suspect.attempts, &reason).await
+            }
+            _ => self.settle_together(vec![suspect]).await,
+        }
+    }
+
+    async fn settle_together(&self, deliveries: Vec<Delivery>) -> Result<(), SettleError> {
+        let began = Instant::now();
+        let mut batch = Batch::default();
+        let unknown: Vec<Vec<Part>> = deliveries.iter().map(|delivery| delivery.add_to(&mut batch)).collect();
+        batch.fold();
+        let batch = Arc::new(batch);
+        let held: Vec<Receipt> = deliveries.iter().map(|delivery| delivery.receipt.clone()).collect();
+        let done: Vec<Receipt> = deliveries
+            .iter()
+            .zip(&unknown)
+            .filter(|(_, left)| left.is_empty())
+            .map(|(d, _)| d.receipt.clone())
+            .collect();
+
+        let settled = self.patiently(&held, || self.settlement.settle(Arc::clone(&batch), &done)).await;
+        match settled {
+            Ok(settled) => {
+                self.tell_stored(&settled, done.len(), began);
+                for (delivery, left) in deliveries.iter().zip(&unknown).filter(|(_, left)| !left.is_empty()) {
+                    self.bury_parts(delivery, left).await?;
+                }
+                Ok(())
+            }
+            Err(Setback::Rejected(_)) => self.settle_by_parts(&deliveries, &held, began).await,
+            Err(Setback::Interrupted) => self.give_back(held).await,
+            Err(Setback::Hopeless(error)) => {
+                self.give_back(held).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds the events that the store refuses by halving, stores all others, and retries or gives up only those.
+    async fn settle_by_parts(
+        &self,
+        deliveries: &[Delivery],
+        held: &[Receipt],
+        began: Instant,
+    ) -> Result<(), SettleError> {
+        let parts: Vec<(usize, Part)> = deliveries
+            .iter()
+            .enumerate()
+            .flat_map(|(index, delivery)| delivery.parts().into_iter().map(move |part| (index, part)))
+            .collect();
+        let mut refused: Vec<Vec<Part>> = vec![Vec::new(); deliveries.len()];
+        let mut total = Settled::default();
+        let mut ranges: Vec<_> = std::iter::once(0..parts.len()).collect();
+        while let Some(range) = ranges.pop() {
+            let mut batch = Batch::default();
+            for (delivery, part) in &parts[range.clone()] {
+                part.add_to(deliveries[*delivery].message.label(), &mut batch);
+            }
+            batch.fold();
+            let batch = Arc::new(batch);
+            let stored = self.patiently(held, || async { Ok(self.store.insert(Arc::clone(&batch)).await?) }).await;
+            match stored {
+                Ok(inserted) => total.inserted += inserted,
+                Err(Setback::Rejected(error)) if range.len() == 1 => {
+                    let (delivery, part) = &parts[range.start];
+                    refused[*delivery].push(part.refused(error.to_string()));
+                }
+                Err(Setback::Rejected(_)) => {
+                    let middle = range.start + range.len() / 2;
+                    ranges.push(middle..range.end);
+                    ranges.push(range.start..middle);
+                }
+                Err(Setback::Interrupted) => return self.give_back(held.to_vec()).await,
+                Err(Setback::Hopeless(error)) => {
+                    self.give_back(held.to_vec()).await?;
+                    return Err(error);
+                }
+            }
+        }
+        self.settle_remainders(deliveries, &refused, total, began).await
+    }
+
+    async fn settle_remainders(
+        &self,
+        deliveries: &[Delivery],
+        refused: &[Vec<Part>],
+        mut total: Settled,
+        began: Instant,
+    ) -> Result<(), SettleError> {
+        let whole: Vec<Receipt> = deliveries
+            .iter()
+            .zip(refused)
+            .filter(|(_, refused)| refused.is_empty())
+            .map(|(delivery, _)| delivery.receipt.clone())
+            .collect();
+        total.stale = self.insist(|| self.queue.delete(&whole)).await?;
+        self.tell_stored(&total, whole.len(), began);
+        for (delivery, refused) in deliveries.iter().zip(refused).filter(|(_, refused)| !refused.is_empty()) {
+            let exceptions = delivery.message.exceptions().saturating_add(1);
+            let failure = Failure::Rejected { exceptions };
+            match self.options.policy.decide(delivery.attempts, failure, fastrand::f64()) {
+                Decision::Release(delay) => self.release_parts(delivery, refused, exceptions, delay).await?,
+                _ => self.bury_parts(delivery, refused).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn release_parts(
+        &self,
+        delivery: &Delivery,
+        parts: &[Part],
+        exceptions: u32,
+        delay: Duration,
+    ) -> Result<(), SettleError> {
+        let left = [delivery.remainder(parts, exceptions)];
+        self.insist(|| self.queue.release(&left, delay)).await?;
+        self.tell(&WorkEvent::Released {
+            worker: self.options.number,
+            events: parts.len(),
+            attempts: delivery.attempts,
+            delay,
+            reason: reason_of(parts),
+        });
+        Ok(())
+    }
+
+    async fn bury_parts(&self, delivery: &Delivery, parts: &[Part]) -> Result<(), SettleError> {
+        let left = [delivery.remainder(parts, delivery.message.exceptions())];
+        self.bury(&left, parts.len(), delivery.attempts, &reason_of(parts)).await
+    }
+
+    async fn bury(&self, left: &[Remainder], events: usize, attempts: u32, reason: &str) -> Result<(), SettleError> {
+        self.insist(|| self.queue.bury(left, reason)).await?;
+        let reason = reason.to_owned();
+        self.tell(&WorkEvent::Buried { worker: self.options.number, events, attempts, reason });
+        Ok(())
+    }
+
+    /// Gives messages back unstored, at once available to others. What an engine that is down cannot take back
+    /// comes back by itself when the reservations lapse.
+    async fn give_back(&self, held: Vec<Receipt>) -> Result<(), SettleError> {
+        let held: Vec<Remainder> = held.into_iter().map(Remainder::whole).collect();
+        let given = tokio::time::timeout(Duration::from_secs(5), self.queue.release(&held, Duration::ZERO)).await;
+        if let Ok(Err(error)) = given {
+            self.tell(&WorkEvent::Waiting { error: error.to_string(), delay: self.queue.retry_after() });
+        }
+        Ok(())
+    }
+
+    /// Tries until the engine answers, keeping `held` reserved all the while.
+    async fn patiently<T, F>(&self, held: &[Receipt], attempt: impl Fn() -> F) -> Result<T, Setback>
+    where
+        F: Future<Output = Result<T, SettleError>>,
+    {
+        let seconds = self.options.timeout.as_secs();
+        let trying = async {
+            let mut waits = 0;
+            let mut down_since = None;
+            loop {
+                let outcome = tokio::time::timeout(self.options.timeout, attempt()).await;
+                let error = match outcome.unwrap_or(Err(SettleError::TimedOut(seconds))) {
+                    Ok(value) => {
+                        if let Some(since) = down_since.map(|since: Instant| since.elapsed()) {
+                            self.tell(&WorkEvent::Recovered { after: since });
+                        }
+                        return Ok(value);
+                    }
+                    Err(error) => error,
+                };
+                match self.options.policy.decide(waits, error.failure(0), fastrand::f64()) {
+                    Decision::Wait(delay) => {
+                        down_since.get_or_insert_with(Instant::now);
+                        self.tell(&WorkEvent::Waiting { error: error.to_string(), delay });
+                        waits += 1;
+                        if !self.shutdown.sleep(delay).await {
+                            return Err(Setback::Interrupted);
+                        }
+                    }
+                    Decision::Stop => return Err(Setback::Hopeless(error)),
+                    Decision::Release(_) | Decision::Isolate | Decision::Bury => return Err(Setback::Rejected(error)),
+                }
+            }
+        };
+        self.while_holding(held, trying).await
+    }
+
+    /// Does something with the queue that must not be left undone, until it answers or the worker is asked to end.
+    async fn insist<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, SettleError>
+    where
+        T: Default,
+        F: Future<Output = auditq_queue::Result<T>>,
+    {
+        match self.patiently(&[], || async { Ok(attempt().await?) }).await {
+            Ok(value) => Ok(value),
+            // The reservation lapses, the message comes again, and what is stored of it is skipped.
+            Err(Setback::Interrupted) => Ok(T::default()),
+            Err(Setback::Rejected(error) | Setback::Hopeless(error)) => Err(error),
+        }
+    }
+
+    /// Extends the reservations at a quarter of their length for as long as `work` takes.
+    async fn while_holding<T>(&self, held: &[Receipt], work: impl Future<Output = T>) -> T {
+        let beat = (self.queue.retry_after() / 4).max(Duration::from_millis(50));
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::time::sleep(beat), if !held.is_empty() => {
+                    // A reservation that cannot be extended lapses, and its message runs twice: stored once all the same.
+                    if let Err(error) = self.queue.extend(held).await {
+                        self.tell(&WorkEvent::Waiting { error: error.to_string(), delay: beat });
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell_stored(&self, settled: &Settled, messages: usize, began: Instant) {
+        self.tell(&WorkEvent::Stored {
+            worker: self.options.number,
+            messages,
+            rows: settled.inserted.stored,
+            duplicates: settled.inserted.duplicates,
+            took: began.elapsed(),
+        });
+    }
+
+    fn tell(&self, event: &WorkEvent) {
+        self.observer.tell(event);
+    }
+}
+
+/// The first reason among parts of one message; they mostly share it.
+fn reason_of(parts: &[Part]) -> String {
+    parts.iter().find_map(|part| part.reason.clone()).unwrap_or_default()
+}
+
+/// Up to a tenth longer, so that idle workers do not ask in step.
+fn spread(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + 0.1 * fastrand::f64())
+}
