@@ -28,7 +28,7 @@ pub use query::{Filter, LogPage, LogRow, Pruned, StatementStats, Stats, StatsFil
 /// 2. An error says what the caller may do: see [`ErrorKind`].
 /// 3. Rows come back as they went in: microseconds, NULLs, invalid UTF-8, emoji, 64-bit extremes.
 ///
-/// The [conformance suite](crate::conformance) holds the tests of each.
+/// The conformance suite (`conformance`, behind the feature of that name) holds the tests of each.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Writes a batch, durably, and says how much of it was new.
