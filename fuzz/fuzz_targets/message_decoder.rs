@@ -17,7 +17,7 @@ fn check(payload: &[u8]) {
 
 fuzz_target!(|bytes: &[u8]| {
     check(bytes);
-    // The fuzzer's bytes as records of a sound envelope, to get past the base64.
+    // The fuzzer's bytes as records of a sound envelope, to get past base64 and LZ4.
     let records: Vec<(u64, &[u8])> = bytes.chunks(64).enumerate().map(|(seq, bytes)| (seq as u64, bytes)).collect();
     check(&Message::build(&ProducerLabel::default(), &records));
     let _ = ProducerLabel::decode(bytes);

@@ -1,4 +1,6 @@
 use auditq_event::{Event, MAX_MESSAGE_BYTES, Message, MessageError, ProducerLabel, Record, is_auditq};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 
 use crate::support::{PRODUCER, full_event};
@@ -41,7 +43,40 @@ fn a_message_is_an_envelope_that_laravel_can_show() {
     assert_eq!(json["job"], "auditq@batch");
     assert!(json["maxTries"].is_null() && json["timeout"].is_null());
     assert!(!payload.contains(&0) && is_auditq(&payload));
-    assert_eq!(payload, include_bytes!("../fixtures/v1/message.json"));
+}
+
+#[test]
+fn a_message_of_version_1_is_read_by_every_release() {
+    let old = parse(include_bytes!("../fixtures/v1/message.json")).expect("readable");
+    let now = parse(&message(&three())).expect("readable");
+    assert_eq!((old.uuid(), old.label(), old.exceptions()), (now.uuid(), now.label(), now.exceptions()));
+    assert_eq!(format!("{:?}", old.records().collect::<Vec<_>>()), format!("{:?}", now.records().collect::<Vec<_>>()));
+}
+
+#[test]
+fn statements_that_are_alike_take_little_room() {
+    let event = full_event().encode();
+    let records: Vec<(u64, Vec<u8>)> = (0..500).map(|seq| (seq, event.clone())).collect();
+    let payload = message(&records);
+    assert!(payload.len() * 10 < event.len() * 500, "{} bytes", payload.len());
+}
+
+/// An envelope around records that are not what `build` would write.
+fn envelope(body: &[u8], size: usize) -> String {
+    let text = String::from_utf8(message(&three())).expect("UTF-8");
+    let at = text.find("\"size\"").expect("a size");
+    let records = URL_SAFE_NO_PAD.encode(lz4_flex::block::compress(body));
+    format!("{}\"size\":{size},\"records\":\"{records}\"}}}}", &text[..at])
+}
+
+#[test]
+fn a_size_that_is_a_lie_costs_no_memory() {
+    let body = vec![7; 1000];
+    assert!(matches!(parse(envelope(&body, 999).as_bytes()), Err(MessageError::Lz4(_))));
+    let lie = parse(envelope(&body, usize::MAX).as_bytes());
+    assert!(matches!(lie, Err(MessageError::TooLarge { unit: "bytes", have: usize::MAX, .. })));
+    assert!(matches!(parse(envelope(&body, MAX_MESSAGE_BYTES).as_bytes()), Err(MessageError::UnknownVersion(7))));
+    assert!(matches!(parse(envelope(&[1, 0xff], 2).as_bytes()), Err(MessageError::Records(_))));
 }
 
 #[test]
@@ -90,15 +125,11 @@ fn what_is_not_ours_is_told_from_what_is_damaged() {
         parse(text.replace("\"records\":\"", "\"records\":\"*").as_bytes()),
         Err(MessageError::Base64(_))
     ));
-    assert!(matches!(
-        parse(text.replace("\"records\":\"A", "\"records\":\"B").as_bytes()),
-        Err(MessageError::UnknownVersion(_))
-    ));
     let uuid = parse(text.as_bytes()).expect("readable").uuid();
     assert!(matches!(parse(text.replace(&uuid, "no").as_bytes()), Err(MessageError::Uuid(_))));
     assert!(matches!(
         parse(text.replace("\"}}", "AAAA\"}}").as_bytes()),
-        Err(MessageError::Records(_) | MessageError::Base64(_))
+        Err(MessageError::Lz4(_) | MessageError::Base64(_))
     ));
 }
 
