@@ -22,6 +22,12 @@ pub(crate) struct Args {
     /// Events that go the whole way
     #[arg(long, default_value_t = 300_000)]
     events: u64,
+    /// Workers in the process [default: as shipped]
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Messages that a worker takes at once [default: as shipped]
+    #[arg(long)]
+    batch: Option<usize>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -66,6 +72,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     config.spool.dir = folder.path().join("spool");
     config.queue.url = EngineUrl::sqlite(&folder.path().join("audit.db"));
     config.store.url = config.queue.url.clone();
+    config.worker.workers = args.workers.unwrap_or(config.worker.workers);
+    config.worker.batch = args.batch.unwrap_or(config.worker.batch);
     let status = Command::new(std::env::current_exe()?)
         .args(["produce", "--events", &args.events.to_string(), "--dir"])
         .arg(&config.spool.dir)

@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use crate::observer::StopReason;
 
 /// When the workers of a process end by themselves. Defaults to never.
@@ -24,13 +26,15 @@ pub struct Budget {
     limits: Limits,
     started: Instant,
     taken: AtomicU64,
+    /// True while a forwarder may still push: an empty queue is not the end then.
+    fed: watch::Sender<bool>,
 }
 
 impl Budget {
     /// Begins now.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, started: Instant::now(), taken: AtomicU64::new(0) }
+        Self { limits, started: Instant::now(), taken: AtomicU64::new(0), fed: watch::Sender::new(false) }
     }
 
     /// How many messages may be reserved next, at least 1.
@@ -55,9 +59,25 @@ impl Budget {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// True when an empty queue ends the work.
+    /// True when the work ends once there is nothing to take.
     pub(crate) fn ends_when_empty(&self) -> bool {
         self.limits.once || self.limits.stop_when_empty
+    }
+
+    /// Says whether a forwarder is about to push what it finds.
+    pub(crate) fn set_fed(&self, fed: bool) {
+        self.fed.send_replace(fed);
+    }
+
+    /// True when nobody is about to push.
+    pub(crate) fn is_unfed(&self) -> bool {
+        !*self.fed.borrow()
+    }
+
+    /// Returns once nobody is about to push.
+    pub(crate) async fn unfed(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        drop(self.fed.subscribe().wait_for(|fed| !fed).await);
     }
 
     /// Which limit is reached, if any.

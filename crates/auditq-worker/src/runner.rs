@@ -151,13 +151,28 @@ impl Runner {
         Ok(None)
     }
 
-    /// Forwards and works until spool and queue have nothing to give.
+    /// Forwards and works at the same time until spool and queue have nothing to give.
     async fn drain(&self, engines: &Engines, budget: &Arc<Budget>) -> Result<StopReason, RunError> {
-        let mut forwarder = self.forwarder(engines);
+        let stop = Shutdown::new();
+        let mut forwarder = self.forwarder(engines, stop.clone());
         loop {
-            let forwarded = forwarder.drain().await?;
             let taken = budget.taken();
-            let reason = self.work(engines, budget).await?;
+            budget.set_fed(true);
+            let forwarding = async {
+                let forwarded = forwarder.drain().await;
+                budget.set_fed(false);
+                forwarded
+            };
+            let working = async {
+                let reason = self.work(engines, budget).await;
+                if self.limits.once || !matches!(reason, Ok(StopReason::Empty)) {
+                    // Ends the forwarder too; what it has not pushed stays in the spool.
+                    stop.request();
+                }
+                reason
+            };
+            let (forwarded, reason) = tokio::join!(forwarding, working);
+            let (forwarded, reason) = (forwarded?, reason?);
             let idle = forwarded == 0 && budget.taken() == taken;
             if reason != StopReason::Empty || self.limits.once || idle {
                 return Ok(reason);
@@ -167,7 +182,7 @@ impl Runner {
 
     async fn serve(&self, engines: &Engines, budget: &Arc<Budget>) -> Result<StopReason, RunError> {
         let why = Arc::new(OnceLock::new());
-        let mut forwarder = self.forwarder(engines);
+        let mut forwarder = self.forwarder(engines, self.shutdown.clone());
         let forwarding = tokio::spawn(async move { forwarder.run().await });
         let watching = tokio::spawn(watch_restart(engines.clone(), self.shutdown.clone(), Arc::clone(&why)));
         let worked = self.work(engines, budget).await;
@@ -231,14 +246,14 @@ impl Runner {
         }
     }
 
-    fn forwarder(&self, engines: &Engines) -> Forwarder {
+    fn forwarder(&self, engines: &Engines, shutdown: Shutdown) -> Forwarder {
         Forwarder::new(
             self.config.spool.dir.clone(),
             Arc::clone(&engines.queue),
             self.queues[0].clone(),
             self.config.worker.message_events,
             self.policy(),
-            self.shutdown.clone(),
+            shutdown,
             self.observer.clone(),
         )
     }

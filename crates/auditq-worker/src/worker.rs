@@ -78,9 +78,11 @@ impl Worker {
         let mut failures = 0;
         while !self.shutdown.is_requested() {
             let wanted = self.budget.messages_wanted(self.options.batch);
+            // Asked before the look at the queue: what is pushed in between is not missed.
+            let last_look = self.budget.ends_when_empty() && self.budget.is_unfed();
             match self.queue.reserve(&self.options.queues, wanted).await {
                 Ok(batch) if batch.is_empty() => {
-                    if self.budget.ends_when_empty() {
+                    if last_look {
                         return Ok(StopReason::Empty);
                     }
                     self.idle().await;
@@ -105,8 +107,12 @@ impl Worker {
 
     /// Waits for messages; a push, where the engine can tell of it, ends the wait.
     async fn idle(&self) {
+        let fed_to_the_end = async {
+            if self.budget.ends_when_empty() { self.budget.unfed().await } else { std::future::pending().await }
+        };
         tokio::select! {
             () = self.queue.wait(&self.options.queues, spread(self.options.idle)) => {}
+            () = fed_to_the_end => {}
             () = self.shutdown.requested() => {}
         }
     }
