@@ -1,8 +1,8 @@
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use auditq_event::{Gap, Record};
 use auditq_spool::{AppendError, Disk, OpenError, Options, RealDisk, Spool};
 
@@ -28,9 +28,8 @@ pub(crate) struct Journal {
     disk: Arc<dyn Disk>,
     root: PathBuf,
     options: Options,
-    current: RwLock<Current>,
-    /// The current one's generation, to be read without the lock.
-    generation: AtomicU32,
+    /// Read by every event, so no thread may have to write to it for that, as it would for a lock.
+    current: ArcSwap<Current>,
     attempts: Mutex<Attempts>,
     /// Lost since the last spool that worked; the next one begins with a gap that says so.
     lost: Counter,
@@ -56,8 +55,6 @@ struct Current {
 struct Attempts {
     wait: Duration,
     not_before: Instant,
-    /// Opened already, and not in use because the lock could not be had.
-    ready: Option<Spool>,
 }
 
 impl Journal {
@@ -71,20 +68,19 @@ impl Journal {
             disk,
             root,
             options,
-            current: RwLock::new(Current { generation: 0, spool }),
-            generation: AtomicU32::new(0),
-            attempts: Mutex::new(Attempts { wait: WAIT.0, not_before: Instant::now(), ready: None }),
+            current: ArcSwap::from_pointee(Current { generation: 0, spool }),
+            attempts: Mutex::new(Attempts { wait: WAIT.0, not_before: Instant::now() }),
             lost: Counter::default(),
             reopened: Counter::default(),
         })
     }
 
     pub(crate) fn generation(&self) -> u32 {
-        self.generation.load(Ordering::Acquire)
+        self.current.load().generation
     }
 
     pub(crate) fn spool(&self) -> Spool {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).spool.clone()
+        self.current.load().spool.clone()
     }
 
     /// Appends a record.
@@ -99,7 +95,7 @@ impl Journal {
 
     #[inline]
     fn append_to_current(&self, occurred_at: i64, record: &[u8]) -> Result<Entry, (u32, AppendError)> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current.load();
         match current.spool.append(&[record]) {
             Ok(seq) => Ok(Entry { generation: current.generation, occurred_at, seq }),
             Err(error) => Err((current.generation, error)),
@@ -139,21 +135,11 @@ impl Journal {
         if self.generation() != failed {
             return true;
         }
-        let opened = match attempts.ready.take() {
-            Some(spool) => spool,
-            None if !attempts.begin(Instant::now()) => return false,
-            None => match Spool::open_on(Arc::clone(&self.disk), &self.root, self.options.clone()) {
-                Ok(spool) => spool,
-                Err(_) => return false,
-            },
-        };
-        match self.install(opened) {
-            Ok(failed) => drop(failed),
-            Err(spool) => {
-                attempts.ready = Some(spool);
-                return false;
-            }
+        if !attempts.begin(Instant::now()) {
+            return false;
         }
+        let Ok(spool) = Spool::open_on(Arc::clone(&self.disk), &self.root, self.options.clone()) else { return false };
+        self.current.store(Arc::new(Current { generation: failed + 1, spool }));
         self.reopened.increment();
         self.report_lost();
         true
@@ -169,22 +155,6 @@ impl Journal {
             }
         }
         None
-    }
-
-    /// Makes a spool the current one and returns the one before, or gives it back when the lock cannot be had.
-    fn install(&self, spool: Spool) -> Result<Spool, Spool> {
-        for _ in 0..LOCK_TRIES {
-            match self.current.try_write() {
-                Ok(mut current) => {
-                    current.generation += 1;
-                    self.generation.store(current.generation, Ordering::Release);
-                    return Ok(std::mem::replace(&mut current.spool, spool));
-                }
-                Err(TryLockError::Poisoned(poisoned)) => drop(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
-            }
-        }
-        Err(spool)
     }
 
     fn report_lost(&self) {
@@ -220,7 +190,7 @@ mod tests {
     use std::fs::File;
     use std::io;
     use std::path::Path;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use auditq_spool::{Chunk, Durability, Reader};
 
@@ -300,7 +270,7 @@ mod tests {
     #[test]
     fn attempts_wait_longer_and_longer_until_one_holds() {
         let start = Instant::now();
-        let mut attempts = Attempts { wait: WAIT.0, not_before: start, ready: None };
+        let mut attempts = Attempts { wait: WAIT.0, not_before: start };
         assert!(attempts.begin(start));
         assert!(!attempts.begin(start + WAIT.0));
         assert!(attempts.begin(start + WAIT.0 * 2));
