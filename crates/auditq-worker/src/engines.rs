@@ -25,38 +25,69 @@ pub struct Engines {
     pub settlement: Arc<dyn Settlement>,
 }
 
+/// A database in which a queue or a store may be: where both are in the same one, they settle in one transaction.
+pub(crate) enum Home {
+    /// None that can be shared.
+    Apart,
+    #[cfg(feature = "sqlite")]
+    Sqlite(auditq_sqlite::Database),
+}
+
 impl Engines {
-    /// Opens what `config` names, and makes or updates their tables where the engine is embedded.
+    /// Opens what `config` names, any queue with any store, and makes or updates their tables.
     ///
     /// # Errors
     /// As the drivers': `Unavailable` when a server does not answer, `Misconfigured` when it can never work.
     pub async fn open(config: &Config) -> Result<Self, SettleError> {
         let retry_after = Duration::from_secs(config.queue.retry_after_seconds());
-        let engines = match (config.queue.url.scheme(), config.store.url.scheme()) {
+        let (queue, admin, queue_home) = open_queue(&config.queue.url, retry_after)?;
+        let (store, reader, store_home) = open_store(&config.store.url)?;
+        let settlement: Arc<dyn Settlement> = match (queue_home, store_home) {
             #[cfg(feature = "sqlite")]
-            (Scheme::Sqlite, Scheme::Sqlite) => {
-                let queue = Arc::new(crate::sqlite::open_queue(&config.queue.url, retry_after)?);
-                let store = Arc::new(crate::sqlite::open_store(&config.store.url)?);
-                let settlement = crate::sqlite::settlement(&queue, &store);
-                Self { queue: queue.clone(), admin: queue, store: store.clone(), reader: store, settlement }
+            (Home::Sqlite(queue), Home::Sqlite(store)) if queue.is_same(&store) => {
+                crate::sqlite::one_transaction(queue)
             }
-            #[cfg(feature = "sqlite")]
-            (Scheme::Memory, Scheme::Sqlite) => {
-                let queue = Arc::new(MemoryQueue::new(retry_after));
-                let store = Arc::new(crate::sqlite::open_store(&config.store.url)?);
-                let settlement = Arc::new(StoreThenDelete { queue: queue.clone(), store: store.clone() });
-                Self { queue: queue.clone(), admin: queue, store: store.clone(), reader: store, settlement }
-            }
-            _ => return Err(unsupported(&config.queue.url, &config.store.url)),
+            _ => Arc::new(StoreThenDelete { queue: queue.clone(), store: store.clone() }),
         };
-        engines.admin.migrate().await?;
-        engines.store.migrate().await?;
-        Ok(engines)
+        admin.migrate().await?;
+        store.migrate().await?;
+        Ok(Self { queue, admin, store, reader, settlement })
     }
 }
 
-fn unsupported(queue: &EngineUrl, store: &EngineUrl) -> SettleError {
-    let message =
-        format!("this build has no engine for the queue {queue} with the store {store}; use sqlite:FILE for both");
+type QueueSide = (Arc<dyn Queue>, Arc<dyn QueueAdmin>, Home);
+type StoreSide = (Arc<dyn Store>, Arc<dyn StoreReader>, Home);
+
+fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<QueueSide, SettleError> {
+    match url.scheme() {
+        Scheme::Memory => {
+            let queue = Arc::new(MemoryQueue::new(retry_after));
+            Ok((queue.clone(), queue, Home::Apart))
+        }
+        #[cfg(feature = "sqlite")]
+        Scheme::Sqlite => {
+            let queue = Arc::new(crate::sqlite::open_queue(url, retry_after)?);
+            let home = Home::Sqlite(queue.database().clone());
+            Ok((queue.clone(), queue, home))
+        }
+        #[cfg(not(feature = "sqlite"))]
+        Scheme::Sqlite => Err(unsupported("queue", url)),
+    }
+}
+
+fn open_store(url: &EngineUrl) -> Result<StoreSide, SettleError> {
+    match url.scheme() {
+        #[cfg(feature = "sqlite")]
+        Scheme::Sqlite => {
+            let store = Arc::new(crate::sqlite::open_store(url)?);
+            let home = Home::Sqlite(store.database().clone());
+            Ok((store.clone(), store, home))
+        }
+        _ => Err(unsupported("store", url)),
+    }
+}
+
+fn unsupported(what: &str, url: &EngineUrl) -> SettleError {
+    let message = format!("this build has no engine for the {what} {url}; use sqlite:FILE");
     auditq_store::Error::new(auditq_store::ErrorKind::Misconfigured, "none", message).into()
 }

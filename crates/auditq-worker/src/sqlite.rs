@@ -11,7 +11,7 @@ use auditq_sqlite::{Database, Options};
 use auditq_store::sqlite::SqliteStore;
 use auditq_store::{Batch, ErrorKind};
 
-use crate::settlement::{SettleError, Settled, Settlement, StoreThenDelete};
+use crate::settlement::{SettleError, Settled, Settlement};
 
 pub(crate) fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<SqliteQueue, SettleError> {
     let options = SqliteQueueOptions { retry_after, ..SqliteQueueOptions::default() };
@@ -26,13 +26,9 @@ fn open(url: &EngineUrl) -> Result<Database, SettleError> {
     Database::open(&url.file(), Options::default()).map_err(in_store)
 }
 
-/// One transaction when both are the same file, else the rows first and the messages after.
-pub(crate) fn settlement(queue: &Arc<SqliteQueue>, store: &Arc<SqliteStore>) -> Arc<dyn Settlement> {
-    if queue.database().is_same(store.database()) {
-        Arc::new(OneTransaction { database: store.database().clone() })
-    } else {
-        Arc::new(StoreThenDelete { queue: queue.clone(), store: store.clone() })
-    }
+/// Settles a queue and a store that are in the same file.
+pub(crate) fn one_transaction(database: Database) -> Arc<dyn Settlement> {
+    Arc::new(OneTransaction { database })
 }
 
 /// Inserts rows and deletes their messages in one transaction: a crash leaves either all of it or nothing.
