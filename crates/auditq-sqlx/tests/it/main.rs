@@ -4,6 +4,7 @@
 mod bindings;
 mod endings;
 mod macros;
+mod readme;
 mod statements;
 mod support;
 mod transactions;
