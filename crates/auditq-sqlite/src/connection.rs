@@ -1,3 +1,5 @@
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,8 +10,10 @@ use crate::error::{Error, Kind, Result};
 const OPEN: &str = "open the database";
 const NOT_WRITABLE: &str = "the file and its folder must exist and be writable for this user";
 
-/// Makes an empty database file when there is none.
+/// Makes an empty database file when there is none. Only its owner may read what people asked a database for.
 pub(crate) fn create(path: &Path) -> Result<()> {
+    // SQLite gives the files beside it the same rights. What goes wrong here, it says better below.
+    drop(OpenOptions::new().write(true).create_new(true).mode(0o600).open(path));
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     open(path, flags).map(drop)
 }

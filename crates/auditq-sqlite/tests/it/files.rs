@@ -32,6 +32,18 @@ fn a_path_that_cannot_be_opened_says_what_it_needs() {
     assert!(!directory.path().join("none.db").exists());
 }
 
+#[tokio::test]
+async fn a_database_that_is_made_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let database = with_table(&directory.path().join("a.db")).await;
+    insert(&database, "private").await.unwrap();
+    for name in ["a.db", "a.db-wal", "a.db-shm"] {
+        let mode = std::fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
 /// A database that another program made, with one row of its own.
 fn make(path: &Path) {
     let connection = Connection::open(path).unwrap();
