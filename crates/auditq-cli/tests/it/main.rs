@@ -1,3 +1,4 @@
 //! The binary, as people and scripts run it.
 
 mod demo;
+mod killed;
