@@ -51,6 +51,8 @@ fn start_application(folder: &Path, round: u64) -> Child {
 fn work(folder: &Path, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auditq"));
     command.arg("work").args(options).current_dir(folder).stdin(Stdio::null());
+    // The binary refuses settings that it does not know.
+    command.env_remove("AUDITQ_CRASH_ROUNDS");
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -91,7 +93,8 @@ fn every_event_whose_record_returned_is_a_row_once() {
     // What the killed workers had reserved comes back by itself after some seconds.
     let give_up_at = Instant::now() + PATIENCE;
     loop {
-        assert!(work(folder.path(), &["--stop-when-empty"]).status().unwrap().success());
+        let drained = work(folder.path(), &["--stop-when-empty"]).stderr(Stdio::piped()).output().unwrap();
+        assert!(drained.status.success(), "{:?}: {}", drained.status, String::from_utf8_lossy(&drained.stderr));
         let database = Connection::open(folder.path().join("auditq.db")).unwrap();
         if number(&database, "SELECT count(*) FROM jobs") == 0 {
             break;
