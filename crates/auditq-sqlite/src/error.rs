@@ -44,6 +44,11 @@ impl Error {
         Self { kind, operation, path: path.to_owned(), message: message.into(), code: None }
     }
 
+    /// The same error, said of `path`.
+    pub(crate) fn about(self, path: &Path) -> Self {
+        Self { path: path.to_owned(), ..self }
+    }
+
     /// What the caller may do.
     #[must_use]
     pub fn kind(&self) -> Kind {
