@@ -139,6 +139,12 @@ impl Snapshot {
         if spool.producers_dead_waiting > 0 {
             line.push_str(&format!(", left by processes that ended: {}", grouped(spool.producers_dead_waiting)));
         }
+        if let Some(oldest) = spool.oldest_seconds {
+            line.push_str(&format!(", waiting for {}", seconds(oldest)));
+        }
+        if let Some(trouble) = &spool.trouble {
+            line.push_str(&format!(", not readable: {} ({})", grouped(spool.producers_unreadable), one_line(trouble)));
+        }
         line
     }
 }
@@ -224,7 +230,7 @@ impl SpanStats {
         writeln!(out, "  statements       {} asked {}", counted(self.rows, "row"), times(self.executions))?;
         writeln!(out, "  succeeded        {}", percent(self.success_rate))?;
         writeln!(out, "  failed           {} ({})", percent(self.error_rate), grouped(self.errors))?;
-        writeln!(out, "  given up         {}", grouped(self.cancelled))?;
+        writeln!(out, "  cancelled        {}", grouped(self.cancelled))?;
         writeln!(out, "  lost             {}", grouped(self.lost))?;
         writeln!(out, "  statement time   {}", mean_and_max(self.duration_us_mean, self.duration_us_max))?;
         writeln!(out, "  processing time  {}", mean_and_max(self.processing_us_mean, self.processing_us_max))?;
