@@ -16,6 +16,7 @@ use crate::session::Session;
     name = "auditq",
     version,
     disable_help_subcommand = true,
+    arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Laravel's spelling works too: auditq queue:work, queue:failed, queue:retry, audit:monitor, …",
     after_long_help = AFTER_HELP

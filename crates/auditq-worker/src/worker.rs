@@ -105,8 +105,10 @@ impl Worker {
 
     /// Waits for messages; a push, where the engine can tell of it, ends the wait.
     async fn idle(&self) {
+        let idle = spread(self.options.idle);
+        let at_most = self.budget.time_left().map_or(idle, |left| idle.min(left));
         tokio::select! {
-            () = self.queue.wait(&self.options.queues, spread(self.options.idle)) => {}
+            () = self.queue.wait(&self.options.queues, at_most) => {}
             () = self.shutdown.requested() => {}
         }
     }

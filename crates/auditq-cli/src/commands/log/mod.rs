@@ -22,7 +22,7 @@ use crate::{output, time};
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
-Newest first; every condition that is given must hold. Times: a length of time ago (15m, 1h, 7d), a day (2026-11-23),
+What was stored last comes first; every condition that is given must hold. Times: a length of time ago (15m, 1h, 7d), a day (2026-11-23),
 a local time (\"2026-11-23 09:30\") or RFC 3339. What is shown is this machine's local time; --json has UTC.
 
 Examples:
