@@ -38,16 +38,17 @@ First steps:
   auditq log --user alice --since 1h
 
 Settings come from defaults, then the configuration file, then the environment, then flags:
-  AUDITQ_CONFIG, AUDITQ_QUEUE_URL, AUDITQ_STORE_URL, AUDITQ_SPOOL_DIR, AUDITQ_DURABILITY, AUDITQ_APP,
-  AUDITQ_REDACTION_KEY, AUDIT_LOG_ENABLED, AUDIT_LOG_TTL, QUEUE_CONNECTION, QUEUE_NAME;
+  AUDITQ_CONFIG, AUDITQ_QUEUE_URL, AUDITQ_STORE_URL, AUDITQ_SPOOL_DIR,
+  AUDITQ_DURABILITY, AUDITQ_APP, AUDITQ_REDACTION_KEY, AUDIT_LOG_ENABLED,
+  AUDIT_LOG_TTL, QUEUE_CONNECTION, QUEUE_NAME;
   AUDITQ_LOG=debug shows the program's own log on stderr.
 
 Laravel's spelling works too, so that a crontab needs only its first word changed:
   auditq queue:work database --queue=audit-logs --tries=3
-  auditq queue:failed, queue:retry, queue:restart, queue:monitor, audit:monitor, …
+  auditq queue:failed, queue:retry, queue:restart, audit:monitor, …
 
 Exit codes:
-  0   done; a worker that was asked to stop, or reached --max-jobs or --max-time
+  0   done; a worker that was asked to stop, or that reached a limit of its own
   1   failed; stderr says what, and what to do
   2   wrong usage
   3   queue monitor --fail: a queue is at or over its limit

@@ -42,7 +42,13 @@ pub(crate) fn open_looker(path: &Path) -> Result<Connection> {
     let text = path.to_str().ok_or_else(missing)?;
     // SQLite makes an index of the write-ahead log where there is none. Where there is none, nobody has the file open,
     // and it can be read as one that does not change.
-    let settled = if beside(path, "-shm").exists() { "" } else { "&immutable=1" };
+    let open_elsewhere = beside(path, "-shm").exists();
+    if !open_elsewhere && beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
+        let message = "its write-ahead log was left behind by a crash, or copied without its index; open it once as a \
+                       user who may write: auditq migrate";
+        return Err(Error::plain(Kind::Misconfigured, OPEN, path, message));
+    }
+    let settled = if open_elsewhere { "" } else { "&immutable=1" };
     let uri = format!("file:{}?mode=ro{settled}", escaped(text));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = open(Path::new(&uri), flags).map_err(|error| error.about(path))?;

@@ -78,6 +78,11 @@ fn help_fits_a_terminal_and_shows_how_the_command_is_used() {
         for line in help.lines() {
             assert!(line.chars().count() <= 100, "{command}: {line}");
         }
+        // What is set in columns must not be broken on a narrow terminal either.
+        let (_, after) = help.rsplit_once("Print help").unwrap();
+        for line in after.lines().filter(|line| line.starts_with("  ")) {
+            assert!(line.chars().count() <= 80, "{command}: {line}");
+        }
         let group = ["", "queue"].contains(command);
         assert!(group || help.contains("Example"), "{command} has no example");
     }

@@ -72,6 +72,24 @@ fn a_search_that_cannot_be_meant_says_what_it_takes() {
 }
 
 #[test]
+fn a_copy_that_an_auditor_may_only_read_is_searched_like_the_original() {
+    let world = with_log();
+    let disk = crate::support::SmallDisk::mount("4m");
+    let copy = disk.path().join("copy.db");
+    world.run(&format!("backup {}", copy.display())).ok();
+    disk.make_read_only();
+    let search = |line: &str| {
+        let mut command = world.command(line);
+        let output = command.env("AUDITQ_STORE_URL", format!("sqlite:{}", copy.display())).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, stdout, stderr) = search("log --user bob");
+    assert_eq!((code, stdout.as_str()), (Some(0), world.run("log --user bob").ok().stdout.as_str()), "{stderr}");
+    let (code, _, stderr) = search("prune --older-than 0s --yes");
+    assert!(code == Some(1) && stderr.contains("open for reading only"), "{stderr}");
+}
+
+#[test]
 fn following_shows_each_new_row_once_until_it_is_stopped() {
     let world = with_log();
     let mut following = world.start("log --follow --json --user alice");

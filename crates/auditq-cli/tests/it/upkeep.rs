@@ -28,7 +28,7 @@ fn the_log_is_copied_while_a_worker_goes_on() {
     worker.terminated().ok();
     // The copy is a log like the original.
     let mut command = world.command("log --json --limit 1");
-    command.env("AUDITQ_STORE_URL", "sqlite:copy.db").env("AUDITQ_QUEUE_URL", "memory:");
+    command.env("AUDITQ_STORE_URL", "sqlite:copy.db");
     assert_eq!(String::from_utf8(command.output().unwrap().stdout).unwrap().lines().count(), 1);
     world.run("backup copy.db").failed(&["exists already", "never overwritten", "name another"]);
     world.run("backup no/such/folder/copy.db").failed(&["cannot back up"]);

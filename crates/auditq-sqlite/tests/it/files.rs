@@ -140,6 +140,11 @@ async fn who_only_looks_sees_every_commit_and_leaves_nothing_behind() {
     assert_eq!(values(&looking).await.unwrap(), ["one", "two"]);
     drop(looking);
     assert_eq!(contents(copy.path()), before);
+
+    // Commits that stand in a log without an index cannot be seen, and are not passed over in silence.
+    std::fs::write(copy.path().join("a.db-wal"), "commits").unwrap();
+    let error = Database::open(&copied, look).unwrap_err();
+    assert!(error.to_string().contains("; open it once as a user who may write"), "{error}");
 }
 
 #[tokio::test]

@@ -19,8 +19,8 @@ use crate::session::Session;
 /// What `doctor` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Looks, and makes and changes nothing. Each line is ok, warn (it works, and may not go on so) or fail (something is not
-recorded, not stored, or not safe), with what to do. Run it in the folder, with the environment and as the user of
+Looks, and makes and changes nothing. Each line is ok, warn (it works, and may not go on so) or fail (something is not \
+recorded, not stored, or not safe), with what to do. Run it in the folder, with the environment and as the user of \
 the workers: that is what it looks at.
 
 Examples:

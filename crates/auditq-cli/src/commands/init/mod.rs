@@ -17,7 +17,7 @@ use crate::output;
 /// What `init` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Writes three files: auditq.toml, with every setting at its default and what it means; auditq-worker@.service, for
+Writes three files: auditq.toml, with every setting at its default and what it means; auditq-worker@.service, for \
 systemd; auditq-supervisor.conf, for supervisor. When one of them is there already, nothing is written.
 
 Examples:
