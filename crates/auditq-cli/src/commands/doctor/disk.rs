@@ -140,12 +140,9 @@ fn free_bytes(place: &Path) -> Option<u64> {
 
 /// True on the file systems of NFS and SMB, where locks and mapped memory are not what they are on a disk.
 pub(super) fn is_remote(place: &Path) -> bool {
-    const NFS: i64 = 0x6969;
-    const SMB: [i64; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
-    rustix::fs::statfs(place).is_ok_and(|numbers| {
-        let kind = i64::from(numbers.f_type);
-        kind == NFS || SMB.contains(&(kind & 0xffff_ffff))
-    })
+    const NFS_AND_SMB: [u64; 4] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42];
+    let kind = rustix::fs::statfs(place).ok().and_then(|numbers| u64::try_from(numbers.f_type).ok());
+    kind.is_some_and(|kind| NFS_AND_SMB.contains(&kind))
 }
 
 #[cfg(test)]
