@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{backup, demo, doctor, init, log, migrate, monitor, prune, queue, work};
@@ -23,7 +24,9 @@ use crate::session::Session;
 )]
 pub(crate) struct Cli {
     /// Configuration file [default: auditq.toml in this folder, where there is one]
-    #[arg(long, global = true, value_name = "FILE", env = "AUDITQ_CONFIG", hide_env_values = true)]
+    // Of clap's parsers the one of paths refuses an empty variable, which counts as unset.
+    #[arg(long, global = true, value_name = "FILE", env = "AUDITQ_CONFIG", hide_env_values = true,
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) config: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]

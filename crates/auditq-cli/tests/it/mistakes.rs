@@ -39,6 +39,16 @@ fn settings_of_the_environment_that_cannot_be_meant_are_refused() {
 }
 
 #[test]
+fn a_variable_that_is_empty_counts_as_unset() {
+    let world = World::migrated();
+    let mut command = world.command("queue size");
+    for name in ["AUDITQ_CONFIG", "AUDITQ_QUEUE_URL", "AUDITQ_STORE_URL", "AUDITQ_SPOOL_DIR", "QUEUE_NAME"] {
+        command.env(name, "");
+    }
+    assert_eq!(command.output().unwrap().stdout, b"0\n");
+}
+
+#[test]
 fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     let world = World::new();
     let text = "not a database\n".repeat(1_000);

@@ -68,6 +68,7 @@ fn key(config: &Config) -> Check {
         return Check::ok(NAME, "in AUDITQ_REDACTION_KEY");
     }
     let path = redact.key_file.clone().unwrap_or_else(|| config.spool.dir.join("redaction.key"));
+    let path = whole(&path);
     let shown = path.display();
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
