@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
 use crate::commands::{backup, demo, doctor, init, log, migrate, monitor, prune, queue, work};
@@ -16,13 +17,16 @@ use crate::session::Session;
     name = "auditq",
     version,
     disable_help_subcommand = true,
+    arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Laravel's spelling works too: auditq queue:work, queue:failed, queue:retry, audit:monitor, …",
     after_long_help = AFTER_HELP
 )]
 pub(crate) struct Cli {
     /// Configuration file [default: auditq.toml in this folder, where there is one]
-    #[arg(long, global = true, value_name = "FILE", env = "AUDITQ_CONFIG", hide_env_values = true)]
+    // Of clap's parsers the one of paths refuses an empty variable, which counts as unset.
+    #[arg(long, global = true, value_name = "FILE", env = "AUDITQ_CONFIG", hide_env_values = true,
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) config: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]
@@ -37,16 +41,17 @@ First steps:
   auditq log --user alice --since 1h
 
 Settings come from defaults, then the configuration file, then the environment, then flags:
-  AUDITQ_CONFIG, AUDITQ_QUEUE_URL, AUDITQ_STORE_URL, AUDITQ_SPOOL_DIR, AUDITQ_DURABILITY, AUDITQ_APP,
-  AUDITQ_REDACTION_KEY, AUDIT_LOG_ENABLED, AUDIT_LOG_TTL, QUEUE_CONNECTION, QUEUE_NAME;
+  AUDITQ_CONFIG, AUDITQ_QUEUE_URL, AUDITQ_STORE_URL, AUDITQ_SPOOL_DIR,
+  AUDITQ_DURABILITY, AUDITQ_APP, AUDITQ_REDACTION_KEY, AUDIT_LOG_ENABLED,
+  AUDIT_LOG_TTL, QUEUE_CONNECTION, QUEUE_NAME;
   AUDITQ_LOG=debug shows the program's own log on stderr.
 
 Laravel's spelling works too, so that a crontab needs only its first word changed:
   auditq queue:work database --queue=audit-logs --tries=3
-  auditq queue:failed, queue:retry, queue:restart, queue:monitor, audit:monitor, …
+  auditq queue:failed, queue:retry, queue:restart, audit:monitor, …
 
 Exit codes:
-  0   done; a worker that was asked to stop, or reached --max-jobs or --max-time
+  0   done; a worker that was asked to stop, or that reached a limit of its own
   1   failed; stderr says what, and what to do
   2   wrong usage
   3   queue monitor --fail: a queue is at or over its limit

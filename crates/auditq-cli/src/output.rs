@@ -53,11 +53,11 @@ pub(crate) fn table(columns: &[&str], numbers: &[usize], stretch: Option<usize>)
     table.load_style(comfy_table::presets::NOTHING);
     table.set_truncation_indicator("…");
     table.set_header(columns.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
-    if is_wide_as_a_terminal() {
+    if io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
+        column.set_padding((0, if index + 1 == columns.len() { 0 } else { 2 }));
         if numbers.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -68,8 +68,24 @@ pub(crate) fn table(columns: &[&str], numbers: &[usize], stretch: Option<usize>)
     table
 }
 
-fn is_wide_as_a_terminal() -> bool {
-    io::stdout().is_terminal()
+/// Characters that a table has for the last cell of each row beside these others: on a terminal what is left of its
+/// width, elsewhere as many as there are.
+pub(crate) fn room_beside<'a>(heading: &[&str], rows: impl IntoIterator<Item = &'a [String]>) -> usize {
+    if !io::stdout().is_terminal() {
+        return usize::MAX;
+    }
+    room_within(width(), heading, rows)
+}
+
+fn room_within<'a>(columns: usize, heading: &[&str], rows: impl IntoIterator<Item = &'a [String]>) -> usize {
+    let mut widths: Vec<usize> = heading.iter().map(|name| name.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let taken: usize = widths.iter().map(|width| width + 2).sum();
+    columns.saturating_sub(taken).max(20)
 }
 
 /// The table's text with a newline at its end and no blanks before it.
@@ -112,12 +128,13 @@ fn drives_terminal(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// The first `count` characters, and an ellipsis where there are more.
+/// At most `count` characters of a text, the last of them an ellipsis where there are more.
 pub(crate) fn head(text: &str, count: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(count) {
-        None => Cow::Borrowed(text),
-        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+    if text.char_indices().nth(count).is_none() {
+        return Cow::Borrowed(text);
     }
+    let end = text.char_indices().nth(count.saturating_sub(1)).map_or(text.len(), |(end, _)| end);
+    Cow::Owned(format!("{}…", text[..end].trim_end()))
 }
 
 /// `1234567` as `1,234,567`.
@@ -205,6 +222,13 @@ mod tests {
         assert_eq!([counted(1, "row"), counted(0, "row")], ["1 row", "0 rows"]);
         assert_eq!([micros(12.4), micros(1_234.0), micros(2_500_000.0)], ["12 µs", "1.23 ms", "2.50 s"]);
         assert_eq!([seconds(59.0), seconds(600.0), seconds(86_400.0)], ["59 s", "10 min", "24.0 h"]);
-        assert_eq!(head("ümlaut", 2), "üm…");
+    }
+
+    #[test]
+    fn what_is_cut_has_the_length_that_was_asked_for() {
+        assert_eq!([head("ümlaut", 3), head("ümlaut", 6), head("ab cdef", 4)], ["üm…", "ümlaut", "ab…"]);
+        let rows = [vec!["judy".to_owned(), "1,234".to_owned()]];
+        assert_eq!(room_within(80, &["User", "Rows"], rows.iter().map(Vec::as_slice)), 80 - 6 - 7);
+        assert_eq!(room_within(10, &["User"], []), 20);
     }
 }

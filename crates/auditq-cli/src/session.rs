@@ -1,10 +1,15 @@
 //! What every command starts from: the configuration, and the engines that it names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use auditq_config::{Config, EngineUrl, Scheme};
 use auditq_queue::QueueName;
+use auditq_sqlite::{Database, Options};
+use auditq_store::StoreReader;
+use auditq_store::sqlite::SqliteStore;
 use auditq_worker::Engines;
 
 /// The configuration that a command works with.
@@ -29,6 +34,23 @@ impl Session {
         self.create_engines().await
     }
 
+    /// Opens the store alone, which must be there, for those who have no queue: a backup, an auditor's copy.
+    ///
+    /// One that this user may not write is only looked at.
+    pub(crate) async fn log(&self) -> Result<Arc<dyn StoreReader>> {
+        let url = &self.config.store.url;
+        must_exist(url)?;
+        if url.scheme() == Scheme::Sqlite && !may_write(&url.file()) {
+            let store =
+                SqliteStore::new(Database::open(&url.file(), Options { read_only: true, ..Options::default() })?);
+            store.check().await?;
+            return Ok(Arc::new(store));
+        }
+        let mut config = self.config.clone();
+        config.queue.url = EngineUrl::memory();
+        Ok(Engines::open(&config).await?.reader)
+    }
+
     /// Opens queue and store, and makes what is missing.
     pub(crate) async fn create_engines(&self) -> Result<Engines> {
         Ok(Engines::open(&self.config).await?)
@@ -38,6 +60,12 @@ impl Session {
     pub(crate) fn queue(&self) -> Result<QueueName> {
         Ok(QueueName::new(self.config.queue.name.as_str())?)
     }
+}
+
+/// True when this user may write the file, and beside it.
+fn may_write(file: &Path) -> bool {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    [file, folder].iter().all(|path| rustix::fs::access(*path, rustix::fs::Access::WRITE_OK).is_ok())
 }
 
 fn must_exist(url: &EngineUrl) -> Result<()> {

@@ -55,6 +55,8 @@ pub(crate) struct QueueStatus {
 struct SpanStats {
     since: String,
     until: String,
+    #[serde(skip)]
+    since_micros: i64,
     rows: u64,
     executions: u64,
     success_rate: f64,
@@ -139,6 +141,12 @@ impl Snapshot {
         if spool.producers_dead_waiting > 0 {
             line.push_str(&format!(", left by processes that ended: {}", grouped(spool.producers_dead_waiting)));
         }
+        if let Some(oldest) = spool.oldest_seconds {
+            line.push_str(&format!(", waiting for {}", seconds(oldest)));
+        }
+        if let Some(trouble) = &spool.trouble {
+            line.push_str(&format!(", not readable: {} ({})", grouped(spool.producers_unreadable), one_line(trouble)));
+        }
         line
     }
 }
@@ -200,6 +208,7 @@ impl SpanStats {
         Self {
             since: time::rfc3339(since),
             until: time::rfc3339(until),
+            since_micros: since,
             rows: stats.rows,
             executions: stats.executions,
             success_rate: share(good, stats.rows),
@@ -220,11 +229,11 @@ impl SpanStats {
     fn write_text(&self, out: &mut impl Write) -> Result<()> {
         let percent = |rate: f64| format!("{:.2} %", rate * 100.0);
         let mean_and_max = |mean: f64, max: u64| format!("{} on average, {} at most", micros(mean), micros(max as f64));
-        writeln!(out, "\nSince {}", self.since)?;
-        writeln!(out, "  statements       {} asked {}", counted(self.rows, "row"), times(self.executions))?;
+        writeln!(out, "\nStatements since {}", time::local(self.since_micros))?;
+        writeln!(out, "  executed         {} in {}", times(self.executions), counted(self.rows, "row"))?;
         writeln!(out, "  succeeded        {}", percent(self.success_rate))?;
         writeln!(out, "  failed           {} ({})", percent(self.error_rate), grouped(self.errors))?;
-        writeln!(out, "  given up         {}", grouped(self.cancelled))?;
+        writeln!(out, "  cancelled        {}", grouped(self.cancelled))?;
         writeln!(out, "  lost             {}", grouped(self.lost))?;
         writeln!(out, "  statement time   {}", mean_and_max(self.duration_us_mean, self.duration_us_max))?;
         writeln!(out, "  processing time  {}", mean_and_max(self.processing_us_mean, self.processing_us_max))?;
@@ -234,28 +243,39 @@ impl SpanStats {
     }
 
     fn write_users(&self, out: &mut impl Write) -> Result<()> {
+        if self.users.is_empty() {
+            return Ok(());
+        }
         let mut users = table(&["User", "Rows", "Errors", "Writes"], &[1, 2, 3], Some(0));
         for user in &self.users {
             let name = if user.user.is_empty() { "(anonymous)".to_owned() } else { one_line(&user.user) };
             users.add_row([name, grouped(user.rows), grouped(user.errors), grouped(user.writes)]);
         }
-        write!(out, "\n{}", lines_of(&users))?;
+        write!(out, "\nBusiest users\n{}", lines_of(&users))?;
         Ok(())
     }
 
     fn write_statements(&self, out: &mut impl Write) -> Result<()> {
-        let mut statements = table(&["Rows", "Errors", "Mean", "Longest", "Statement"], &[0, 1, 2, 3], Some(4));
-        for statement in &self.statements {
-            let row = statements.add_row([
+        if self.statements.is_empty() {
+            return Ok(());
+        }
+        let heading = ["Rows", "Errors", "Mean", "Longest", "Statement"];
+        let numbers = |statement: &StatementNumbers| {
+            vec![
                 grouped(statement.rows),
                 grouped(statement.errors),
                 micros(statement.duration_us_mean),
                 micros(statement.duration_us_max as f64),
-                output::head(&one_line(&statement.sql), 400).into_owned(),
-            ]);
-            row.row_mut(row.row_count() - 1).map(|row| row.max_height(1));
+            ]
+        };
+        let cells: Vec<Vec<String>> = self.statements.iter().map(numbers).collect();
+        let room = output::room_beside(&heading[..4], cells.iter().map(Vec::as_slice)).min(400);
+        let mut statements = table(&heading, &[0, 1, 2, 3], Some(4));
+        for (mut cells, statement) in cells.into_iter().zip(&self.statements) {
+            cells.push(output::head(&one_line(&statement.sql), room).into_owned());
+            statements.add_row(cells);
         }
-        write!(out, "\n{}", lines_of(&statements))?;
+        write!(out, "\nMost frequent statements\n{}", lines_of(&statements))?;
         Ok(())
     }
 }

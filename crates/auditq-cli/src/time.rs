@@ -59,6 +59,12 @@ pub(crate) fn micros_ago(ago: Duration) -> i64 {
     Timestamp::now().as_microsecond().saturating_sub(ago)
 }
 
+/// Seconds since a time in microseconds; 0 for one that is still to come.
+pub(crate) fn seconds_since(micros: i64) -> f64 {
+    let passed = Timestamp::now().as_microsecond().saturating_sub(micros).max(0);
+    passed as f64 / 1e6
+}
+
 /// A time in the log as this machine's clock on the wall shows it: `2026-11-23 09:30:00`.
 pub(crate) fn local(micros: i64) -> String {
     written(micros, "%Y-%m-%d %H:%M:%S")

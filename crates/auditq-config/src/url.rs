@@ -51,6 +51,12 @@ impl EngineUrl {
         PathBuf::from(rest.strip_prefix("//").unwrap_or(rest))
     }
 
+    /// The URL of what is kept within this process.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self { scheme: Scheme::Memory, url: "memory:".to_owned() }
+    }
+
     /// The URL of a SQLite file.
     #[must_use]
     pub fn sqlite(file: &std::path::Path) -> Self {

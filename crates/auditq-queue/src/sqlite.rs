@@ -95,6 +95,15 @@ impl SqliteQueue {
         &self.database
     }
 
+    /// Says whether the tables are those that [`migrate`](QueueAdmin::migrate) makes; changes nothing.
+    ///
+    /// # Errors
+    /// `Misconfigured` when they are missing, of another shape, or of another release.
+    pub async fn check(&self) -> Result<()> {
+        let obstacle = self.read("check the queue's tables", schema::check).await?;
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
+    }
+
     fn time(&self) -> Time {
         Time::new(self.options.clock.now(), self.options.retry_after)
     }
@@ -258,7 +267,7 @@ impl QueueAdmin for SqliteQueue {
         let Some((sizes, ripened)) = counted else {
             return Err(Error::new(ErrorKind::Misconfigured, DRIVER, schema::COUNTS_MISSING));
         };
-        if ripened > waiting::RIPENED_MAX {
+        if ripened > waiting::RIPENED_MAX && !self.database.is_read_only() {
             // Counted once, not at each look.
             let name = queue.clone();
             self.write("count messages", move |connection| waiting::note_ripened(connection, &name, time.now)).await?;

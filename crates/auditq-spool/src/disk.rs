@@ -105,7 +105,15 @@ pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 /// Returns `None` when somebody else has it. The kernel gives it back when the file is closed, however its process
 /// ends; a forked child that does not exec shares it.
 pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    lock(OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?)
+}
+
+/// As [`try_lock`], for somebody who looks: a lock file that is missing is an error, and none is made.
+pub(crate) fn try_lock_if_there(path: &Path) -> io::Result<Option<File>> {
+    lock(File::open(path)?)
+}
+
+fn lock(file: File) -> io::Result<Option<File>> {
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
         Err(Errno::WOULDBLOCK) => Ok(None),

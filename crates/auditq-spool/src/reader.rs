@@ -1,5 +1,7 @@
 //! Reading: the side of the forwarder.
 
+mod start;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use crate::chunk::{Chunk, DROPPED_AT, Gap, GapReason, MISSING_AT};
 use crate::cursor::{self, Position};
 use crate::desk::OWNER_LOCK;
-use crate::disk::{Disk, RealDisk, remove_if_there, try_lock};
+use crate::disk::{Disk, RealDisk, remove_if_there, try_lock, try_lock_if_there};
 use crate::error::{Attempt as _, DiskError, OpenError, ReadError};
 use crate::id::ProducerId;
 use crate::label;
@@ -38,8 +40,10 @@ pub struct Reader {
     /// Of a dead writer's segments those before this one are gone.
     cleared_before: u64,
     restarted: Option<&'static str>,
-    /// Kept open: the lock that makes this the only reader.
-    _lock: File,
+    /// Only looks: it makes no file and commits nothing.
+    looks: bool,
+    /// Kept open: the lock that makes this the only reader. Who looks has none where nobody has read yet.
+    _lock: Option<File>,
 }
 
 /// The segment that is being read.
@@ -88,14 +92,41 @@ impl Reader {
     /// # Errors
     /// As [`Reader::open`].
     pub fn open_on(disk: Arc<dyn Disk>, root: &Path, producer: ProducerId) -> Result<Option<Self>, OpenError> {
+        let lock = root.join(producer.to_string()).join(READER_LOCK);
+        match try_lock(&lock) {
+            Ok(Some(file)) => Self::begin(disk, root, producer, Some(file), false).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(DiskError::new("lock", &lock, error).into()),
+        }
+    }
+
+    /// As [`Reader::open`], for a look at what waits: it makes and changes no file, needs no right to, and its
+    /// [`commit`](Reader::commit) is refused. Another reader that comes meanwhile has to wait for its turn.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn look(root: &Path, producer: ProducerId) -> Result<Option<Self>, OpenError> {
         let directory = root.join(producer.to_string());
         let lock = directory.join(READER_LOCK);
-        let lock = match try_lock(&lock) {
-            Ok(Some(file)) => file,
+        let lock = match try_lock_if_there(&lock) {
+            Ok(Some(file)) => Some(file),
             Ok(None) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && directory.is_dir() => None,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(DiskError::new("lock", &lock, error).into()),
         };
+        Self::begin(Arc::new(RealDisk), root, producer, lock, true).map(Some)
+    }
+
+    fn begin(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        producer: ProducerId,
+        lock: Option<File>,
+        looks: bool,
+    ) -> Result<Self, OpenError> {
+        let directory = root.join(producer.to_string());
         let label = listing::label(&directory)?;
         let mut reader = Self {
             producer,
@@ -108,11 +139,12 @@ impl Reader {
             dead: false,
             cleared_before: 0,
             restarted: None,
+            looks,
             _lock: lock,
         };
         reader.position = reader.start()?;
         reader.committed = reader.position;
-        Ok(Some(reader))
+        Ok(reader)
     }
 
     /// Returns whose spool this is.
@@ -164,10 +196,11 @@ impl Reader {
     /// A live writer reuses the segments before it; those of a dead one are removed.
     ///
     /// # Errors
-    /// `NotRead` when `upto` was not read, or lies before what is committed; nothing has changed. `Disk`: the cursor
+    /// `NotRead` when `upto` was not read, or lies before what is committed, or the reader only looks; nothing has
+    /// changed. `Disk`: the cursor
     /// may be the old or the new one; calling again is safe.
     pub fn commit(&mut self, upto: Position) -> Result<(), ReadError> {
-        if upto < self.committed || upto > self.position {
+        if self.looks || upto < self.committed || upto > self.position {
             return Err(ReadError::NotRead);
         }
         if upto > self.committed {
@@ -190,7 +223,12 @@ impl Reader {
     pub fn writer_is_dead(&mut self) -> Result<bool, DiskError> {
         if !self.dead {
             let path = self.directory.join(OWNER_LOCK);
-            self.dead = try_lock(&path).attempt("look at the lock", &path)?.is_some();
+            let lock = if self.looks { try_lock_if_there(&path) } else { try_lock(&path) };
+            self.dead = match lock {
+                // The last thing but one that goes when a finished spool is removed.
+                Err(error) if self.looks && error.kind() == io::ErrorKind::NotFound => true,
+                lock => lock.attempt("look at the lock", &path)?.is_some(),
+            };
         }
         Ok(self.dead)
     }
@@ -332,59 +370,5 @@ impl Reader {
         self.position = Position::start_of(number, next_seq);
         self.current = None;
         Ok(true)
-    }
-
-    /// Returns where to begin: at the cursor if it can be believed, or else at the oldest segment.
-    fn start(&mut self) -> Result<Position, DiskError> {
-        let oldest = self.oldest()?;
-        let cursor_file = self.directory.join(cursor::FILE_NAME);
-        match cursor::load(&self.directory, self.producer)? {
-            Some(cursor) if self.reaches(oldest, cursor)? => return Ok(cursor),
-            Some(_) => self.restarted = Some("the cursor is ahead of the records"),
-            None if cursor_file.exists() => self.restarted = Some("the cursor is damaged"),
-            None => {}
-        }
-        self.current = None;
-        Ok(oldest)
-    }
-
-    /// Returns the place of the oldest record that is there.
-    fn oldest(&self) -> Result<Position, DiskError> {
-        let segments = listing::segments(&self.directory)?;
-        let Some(&first) = segments.first() else { return Ok(Position::start_of(0, 0)) };
-        for &number in &segments {
-            if let Some(identity) = self.open_segment(number)?.and_then(|open| open.identity) {
-                // Records before an unreadable first segment of all are missing; before a later one they may have
-                // been read and recycled, and nothing says how many there were.
-                let seq = if first == 0 { 0 } else { identity.base_seq };
-                return Ok(Position::start_of(first, seq));
-            }
-        }
-        Ok(Position::start_of(first, 0))
-    }
-
-    /// Tells whether reading from the oldest record on comes to stand exactly at `cursor`.
-    ///
-    /// Only the cursor's own segment is walked through: its header vouches for those before.
-    fn reaches(&mut self, oldest: Position, cursor: Position) -> Result<bool, DiskError> {
-        let segments = listing::segments(&self.directory)?;
-        let from = match segments.iter().rev().find(|&&number| number <= cursor.segment) {
-            None => return Ok(segments.is_empty()),
-            Some(&number) if number == oldest.segment => oldest,
-            Some(&number) => match self.open_segment(number)?.and_then(|open| open.identity) {
-                Some(identity) => Position::start_of(number, identity.base_seq),
-                None => return Ok(false),
-            },
-        };
-        self.position = from;
-        let mut chunk = Chunk::default();
-        while (self.position.segment, self.position.offset) < (cursor.segment, cursor.offset) {
-            chunk.clear(self.position);
-            let stop_at = if self.position.segment == cursor.segment { cursor.offset } else { u32::MAX };
-            if !self.advance(&mut chunk, Limits { records: 4096, bytes: 256 << 10, stop_at })? {
-                break;
-            }
-        }
-        Ok(self.position == cursor)
     }
 }

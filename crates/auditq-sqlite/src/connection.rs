@@ -3,9 +3,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::error::{Error, Kind, Result};
+use crate::follower::beside;
 
 const OPEN: &str = "open the database";
 const NOT_WRITABLE: &str = "the file and its folder must exist and be writable for this user";
@@ -32,6 +34,40 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         return Err(Error::plain(Kind::Misconfigured, OPEN, path, message));
     }
     Ok(connection)
+}
+
+/// Opens a connection that changes nothing: not the file, and nothing beside it.
+pub(crate) fn open_looker(path: &Path) -> Result<Connection> {
+    let missing = || Error::plain(Kind::Misconfigured, OPEN, path, "the file must exist and be readable for this user");
+    std::fs::File::open(path).map_err(|_| missing())?;
+    let text = path.to_str().ok_or_else(missing)?;
+    // SQLite makes an index of the write-ahead log where there is none. Where there is none, nobody has the file open,
+    // and it can be read as one that does not change.
+    let open_elsewhere = beside(path, "-shm").exists();
+    if !open_elsewhere && beside(path, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
+        let message = "its write-ahead log was left behind by a crash, or copied without its index; open it once as a \
+                       user who may write: auditq migrate";
+        return Err(Error::plain(Kind::Misconfigured, OPEN, path, message));
+    }
+    let settled = if open_elsewhere { "" } else { "&immutable=1" };
+    let uri = format!("file:{}?mode=ro{settled}", escaped(text));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = open(Path::new(&uri), flags).map_err(|error| error.about(path))?;
+    let keep_log = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    keep_log.map_err(|error| describe(path, &error))?;
+    Ok(connection)
+}
+
+/// A path in a URI.
+fn escaped(path: &str) -> String {
+    let mut escaped = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => escaped.push(char::from(byte)),
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
 }
 
 /// Opens a connection that can only read.

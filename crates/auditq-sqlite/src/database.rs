@@ -16,13 +16,16 @@ use crate::writer::{Pending, Write, Writer, guarded};
 /// How a database file is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Make the file when it is not there. Defaults to true.
+    /// Make the file when it is not there, for its owner alone. Defaults to true.
     pub create: bool,
+    /// Only look: make and change nothing, neither the file nor what SQLite keeps beside it. For a moment's look, by
+    /// somebody who may not write too; a file that nobody has open is taken not to change meanwhile. Defaults to false.
+    pub read_only: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { create: true }
+        Self { create: true, read_only: false }
     }
 }
 
@@ -37,7 +40,8 @@ pub struct Database {
 
 struct Inner {
     path: Arc<PathBuf>,
-    writes: Sender<Box<dyn Write>>,
+    /// `None` when it is only looked at.
+    writes: Option<Sender<Box<dyn Write>>>,
     reads: Sender<Read>,
     operations: AtomicU64,
     commits: Arc<AtomicU64>,
@@ -62,6 +66,10 @@ impl Database {
     /// `Misconfigured` when the path cannot be opened or written, `Corrupt` when the file is not a database,
     /// `Unavailable` when another process keeps it locked.
     pub fn open(path: &Path, options: Options) -> Result<Self> {
+        if options.read_only {
+            let path = canonical(path).unwrap_or_else(|| path.to_owned());
+            return Ok(Self { inner: Arc::new(Inner::look(path)?) });
+        }
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         let open = open.get_or_insert_with(HashMap::new);
         if let Some(inner) = canonical(path).and_then(|path| open.get(&path)?.upgrade()) {
@@ -128,7 +136,10 @@ impl Database {
         let (reply, answer) = oneshot::channel();
         let path = Arc::clone(&self.inner.path);
         let pending = Pending { operation, path, durable, work: Some(work), outcome: None, reply };
-        self.inner.writes.send(Box::new(pending)).map_err(|_| self.stopped(operation))?;
+        let Some(writes) = &self.inner.writes else {
+            return Err(Error::plain(Kind::Misconfigured, operation, &self.inner.path, "it is open for reading only"));
+        };
+        writes.send(Box::new(pending)).map_err(|_| self.stopped(operation))?;
         answer.await.map_err(|_| self.stopped(operation))?
     }
 
@@ -154,6 +165,12 @@ impl Database {
         };
         self.inner.reads.send(Box::new(job)).map_err(|_| self.stopped(operation))?;
         answer.await.map_err(|_| self.stopped(operation))?
+    }
+
+    /// True when it was opened to look only.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.inner.writes.is_none()
     }
 
     /// How many reads and writes this process has asked for.
@@ -183,19 +200,32 @@ impl Inner {
     fn start(path: PathBuf) -> Result<Self> {
         let path = Arc::new(path);
         let file = Follower::open(Arc::clone(&path), connection::open_writer)?;
-        let mut reader = Follower::open(Arc::clone(&path), connection::open_reader)?;
+        let reader = Follower::open(Arc::clone(&path), connection::open_reader)?;
         let (writes, queue) = mpsc::channel();
-        let (reads, read_queue) = mpsc::channel::<Read>();
         let commits = Arc::new(AtomicU64::new(0));
         let writer = Writer { path: Arc::clone(&path), file, queue, commits: Arc::clone(&commits) };
         spawn("auditq-sqlite-write", &path, move || writer.run())?;
-        spawn("auditq-sqlite-read", &path, move || {
-            for job in read_queue {
-                job(reader.connection("read"));
-            }
-        })?;
-        Ok(Self { path, writes, reads, operations: AtomicU64::new(0), commits })
+        let reads = spawn_reader(&path, reader)?;
+        Ok(Self { path, writes: Some(writes), reads, operations: AtomicU64::new(0), commits })
     }
+
+    fn look(path: PathBuf) -> Result<Self> {
+        let path = Arc::new(path);
+        let reader = Follower::open(Arc::clone(&path), connection::open_looker)?;
+        let reads = spawn_reader(&path, reader)?;
+        Ok(Self { path, writes: None, reads, operations: AtomicU64::new(0), commits: Arc::default() })
+    }
+}
+
+/// Starts the thread that reads.
+fn spawn_reader(path: &Path, mut reader: Follower) -> Result<Sender<Read>> {
+    let (reads, queue) = mpsc::channel::<Read>();
+    spawn("auditq-sqlite-read", path, move || {
+        for job in queue {
+            job(reader.connection("read"));
+        }
+    })?;
+    Ok(reads)
 }
 
 /// Reads in one transaction, so that several statements see the same rows.

@@ -44,6 +44,11 @@ impl Error {
         Self { kind, operation, path: path.to_owned(), message: message.into(), code: None }
     }
 
+    /// The same error, said of `path`.
+    pub(crate) fn about(self, path: &Path) -> Self {
+        Self { path: path.to_owned(), ..self }
+    }
+
     /// What the caller may do.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -91,6 +96,7 @@ fn hint(kind: Kind, code: Option<ErrorCode>) -> &'static str {
         (Kind::Corrupt, _) => {
             "; restore it from a backup (`auditq backup` makes one), or recover it with `sqlite3 FILE .recover`"
         }
+        (_, Some(ErrorCode::SystemIoFailure)) => "; its disk may be full or failing, it goes on once that is mended",
         (_, Some(ErrorCode::DiskFull)) => "; free some space, it goes on by itself",
         (_, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => {
             "; another process holds its lock, such as an open transaction in a database tool"

@@ -38,6 +38,15 @@ impl SqliteStore {
         Self { database }
     }
 
+    /// Says whether the table is the one that [`migrate`](Store::migrate) makes; changes nothing.
+    ///
+    /// # Errors
+    /// `Misconfigured` when it is missing, of another shape, or of another release.
+    pub async fn check(&self) -> Result<()> {
+        let checked = self.database.read("check the audit table", schema::check).await.map_err(read)?;
+        checked.map_err(|obstacle| Error::new(ErrorKind::Misconfigured, DRIVER, obstacle))
+    }
+
     /// The file, for [`insert_in`] inside a transaction that changes more than the log.
     #[must_use]
     pub fn database(&self) -> &Database {

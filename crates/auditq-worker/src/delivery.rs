@@ -33,7 +33,7 @@ impl Delivery {
     pub(crate) fn read(reserved: Reserved) -> Result<Self, (Receipt, u32, String)> {
         match Message::parse(&reserved.payload, MESSAGE_BYTES_MAX) {
             Ok(message) => Ok(Self { receipt: reserved.receipt, attempts: reserved.attempts, message }),
-            Err(error) => Err((reserved.receipt, reserved.attempts, format!("cannot read the message: {error}"))),
+            Err(error) => Err((reserved.receipt, reserved.attempts, error.to_string())),
         }
     }
 
@@ -75,7 +75,7 @@ impl Part {
     }
 
     fn undecodable(index: usize, reason: &str) -> Self {
-        Self { index, record: None, reason: Some(format!("cannot decode the record: {reason}")) }
+        Self { index, record: None, reason: Some(reason.to_owned()) }
     }
 
     /// Adds it to `batch`; `label` is that of its message.

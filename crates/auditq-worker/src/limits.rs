@@ -80,6 +80,12 @@ impl Budget {
         drop(self.fed.subscribe().wait_for(|fed| !fed).await);
     }
 
+    /// How long the workers may go on; `None` is without limit.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let limit = self.limits.max_time;
+        (limit > Duration::ZERO).then(|| limit.saturating_sub(self.started.elapsed()))
+    }
+
     /// Which limit is reached, if any.
     pub(crate) fn reached(&self) -> Option<StopReason> {
         if self.limits.once && self.taken() > 0 {
@@ -127,6 +133,13 @@ mod tests {
         assert_eq!(budget.reached(), None);
         budget.count(1);
         assert_eq!(budget.reached(), Some(StopReason::Empty));
+    }
+
+    #[test]
+    fn who_waits_does_not_wait_beyond_its_time() {
+        let budget = Budget::new(Limits { max_time: Duration::from_secs(60), ..Limits::default() });
+        assert!(budget.time_left().is_some_and(|left| left <= Duration::from_secs(60)));
+        assert_eq!(Budget::new(Limits::default()).time_left(), None);
     }
 
     #[test]

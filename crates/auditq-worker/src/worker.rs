@@ -107,11 +107,13 @@ impl Worker {
 
     /// Waits for messages; a push, where the engine can tell of it, ends the wait.
     async fn idle(&self) {
+        let idle = spread(self.options.idle);
+        let at_most = self.budget.time_left().map_or(idle, |left| idle.min(left));
         let fed_to_the_end = async {
             if self.budget.ends_when_empty() { self.budget.unfed().await } else { std::future::pending().await }
         };
         tokio::select! {
-            () = self.queue.wait(&self.options.queues, spread(self.options.idle)) => {}
+            () = self.queue.wait(&self.options.queues, at_most) => {}
             () = fed_to_the_end => {}
             () = self.shutdown.requested() => {}
         }

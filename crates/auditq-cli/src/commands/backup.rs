@@ -13,12 +13,12 @@ use crate::session::Session;
 /// What `backup` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The copy is consistent: it shows the log as it was at one moment, while workers go on writing. An existing file is
+The copy is consistent: it shows the log as it was at one moment, while workers go on writing. An existing file is \
 never overwritten. The copy is a database like the original: point AUDITQ_STORE_URL at it to search it.
 
 Examples:
   auditq backup /backup/audit-2026-11-24.db
-  AUDITQ_STORE_URL=sqlite:/backup/audit-2026-11-24.db AUDITQ_QUEUE_URL=memory: auditq log --user alice")]
+  AUDITQ_STORE_URL=sqlite:/backup/audit-2026-11-24.db auditq log")]
 pub(crate) struct Args {
     /// The file to make
     #[arg(value_name = "FILE")]
@@ -26,9 +26,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, session: &Session) -> Result<Exit> {
-    let engines = session.engines().await?;
+    let reader = session.log().await?;
     let bar = output::progress(None, "{spinner} copying {msg}")?;
-    let copying = engines.reader.backup(&args.file);
+    let copying = reader.backup(&args.file);
     tokio::pin!(copying);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let copied = loop {

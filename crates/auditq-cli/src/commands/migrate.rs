@@ -11,12 +11,13 @@ use crate::session::Session;
 /// What `migrate` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Running it again changes nothing. `auditq work` does the same at its start, so that this is needed only where the
+Running it again changes nothing. `auditq work` does the same at its start, so that this is needed only where the \
 tables are to be made beforehand, by somebody who may.
 
 Examples:
   auditq migrate
-  AUDITQ_QUEUE_URL=sqlite:/srv/audit.db AUDITQ_STORE_URL=sqlite:/srv/audit.db auditq migrate")]
+  AUDITQ_QUEUE_URL=sqlite:/srv/audit.db AUDITQ_STORE_URL=sqlite:/srv/audit.db \\
+    auditq migrate")]
 pub(crate) struct Args {}
 
 pub(crate) async fn run(_: &Args, session: &Session) -> Result<Exit> {

@@ -24,7 +24,7 @@ Without options: how many messages are where, what waits in the spools of this h
 
 Examples:
   auditq monitor
-  auditq monitor --stats --since 1h      rates, times, busiest users and statements of the last hour
+  auditq monitor --stats --since 1h      rates, times, users of the last hour
   auditq monitor --failed                what was given up, and why
   auditq monitor --watch
   auditq monitor --json | jq '.queues[0].ready'")]

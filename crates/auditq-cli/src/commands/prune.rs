@@ -16,7 +16,7 @@ const CHUNK_ROWS: usize = 2_000;
 /// What `prune` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Rows go for good, oldest first and a few at a time, so that workers go on between. Interrupted, it can be called
+Rows go for good, oldest first and a few at a time, so that workers go on between. Interrupted, it can be called \
 again. The file does not shrink: its room is used by new rows.
 
 Examples:
@@ -35,7 +35,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, session: &Session) -> Result<Exit> {
-    let reader = session.engines().await?.reader;
+    let reader = session.log().await?;
     let before = time::micros_ago(args.older_than);
     let rows = reader.stats(&StatsFilter { since: i64::MIN, until: before, top: 0 }).await?.rows;
     let what = format!("{} from before {}", output::counted(rows, "row"), time::local(before));

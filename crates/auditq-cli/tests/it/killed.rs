@@ -14,14 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const SETTINGS: &str = "[spool]\nsegment_bytes = 262144\nmax_bytes = 1073741824\n[worker]\nmessage_events = 50\n";
 
 fn rounds() -> u64 {
-    std::env::var("AUDITQ_CRASH_ROUNDS").map_or(8, |rounds| rounds.parse().expect("AUDITQ_CRASH_ROUNDS is a number"))
+    std::env::var("AUDITQ_CRASH_ROUNDS").map_or(8, |rounds| rounds.parse().unwrap())
 }
 
 /// The application: records numbered statements until it is killed, and notes each number once `record` has returned.
 #[test]
 #[ignore = "a role that the test below starts as a process of its own"]
 fn application() {
-    let folder = PathBuf::from(std::env::var_os("AUDITQ_TEST_FOLDER").expect("started by the test below"));
+    let folder = PathBuf::from(std::env::var_os("AUDITQ_TEST_FOLDER").unwrap());
     let round: u64 = std::env::var("AUDITQ_TEST_ROUND").unwrap().parse().unwrap();
     let config = Config::load(Some(&folder.join("auditq.toml")), std::iter::empty::<(String, String)>());
     let mut config = config.unwrap();
@@ -106,6 +106,7 @@ fn every_event_whose_record_returned_is_a_row_once() {
 }
 
 /// Holds the numbers that were acknowledged against the rows.
+#[expect(clippy::print_stdout, reason = "the counts are what one runs it at length for")]
 fn reconcile(folder: &Path, acks: &[u8]) {
     let mut database = Connection::open(folder.join("auditq.db")).unwrap();
     database.execute_batch("CREATE TEMP TABLE acks (sql TEXT PRIMARY KEY) WITHOUT ROWID").unwrap();

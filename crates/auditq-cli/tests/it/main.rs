@@ -1,4 +1,20 @@
 //! The binary, as people and scripts run it.
 
+#![expect(clippy::unwrap_used, reason = "what fails where it must not is a failed test")]
+
+mod architecture;
 mod demo;
+mod doctor;
+mod full_disk;
+mod help;
+mod idle;
+mod init;
 mod killed;
+mod laravel;
+mod limits;
+mod log;
+mod mistakes;
+mod queue;
+mod signals;
+mod support;
+mod upkeep;

@@ -141,6 +141,20 @@ pub(super) fn migrate(connection: &Connection, now: i64) -> rusqlite::Result<Opt
     Ok(None)
 }
 
+/// Why the tables cannot be used as they are, if so. Changes nothing.
+pub(super) fn check(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    for (table, columns) in COLUMNS {
+        let present = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?1)";
+        if !connection.query_row(present, [table], |row| row.get(0))? {
+            return Ok(Some(format!("the table `{table}` is missing; run `auditq migrate`")));
+        }
+        if let Some(mismatch) = mismatch(connection, table, columns)? {
+            return Ok(Some(mismatch));
+        }
+    }
+    Ok((!triggers_are_current(connection)?).then(|| COUNTS_MISSING.to_owned()))
+}
+
 /// Why a table cannot be used, if so.
 fn mismatch(connection: &Connection, table: &str, columns: &[&str]) -> rusqlite::Result<Option<String>> {
     let mut statement =

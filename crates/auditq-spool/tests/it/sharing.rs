@@ -32,6 +32,52 @@ fn records_come_back_as_they_went_in() {
     assert!(reader.writer_is_dead().unwrap());
 }
 
+/// What there is under a folder: names, and what is in the files.
+fn tree(root: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut tree = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            tree.extend(self::tree(&entry));
+        } else {
+            tree.insert(entry.clone(), std::fs::read(&entry).unwrap());
+        }
+    }
+    tree
+}
+
+#[test]
+fn who_looks_sees_what_waits_and_changes_no_file() {
+    let root = tempfile::tempdir().unwrap();
+    let spool = Spool::open(root.path(), tiny()).unwrap();
+    let id = spool.producer_id();
+    for number in 0..100 {
+        assert_eq!(spool.append(&[&payload(number, 40)]), Ok(number));
+    }
+    spool.close();
+    let before = tree(root.path());
+    let look = || {
+        let mut reader = Reader::look(root.path(), id).unwrap().unwrap();
+        let mut chunk = Chunk::default();
+        reader.read(&mut chunk, 1_000, 1 << 20).unwrap();
+        assert!(reader.writer_is_dead().unwrap());
+        assert!(reader.commit(chunk.end()).is_err());
+        chunk.records().next().map(|record| record.seq)
+    };
+    assert_eq!(look(), Some(0), "before anybody has read");
+    assert_eq!(tree(root.path()), before);
+
+    let mut reader = open(root.path(), id);
+    assert!(Reader::look(root.path(), id).unwrap().is_none(), "somebody reads it");
+    let mut chunk = Chunk::default();
+    reader.read(&mut chunk, 7, 1 << 20).unwrap();
+    reader.commit(chunk.end()).unwrap();
+    let read = chunk.records().len() as u64;
+    drop(reader);
+    let before = tree(root.path());
+    assert_eq!(look(), Some(read), "from the cursor on");
+    assert_eq!(tree(root.path()), before);
+}
+
 #[test]
 fn several_writers_share_numbers_without_a_hole_while_a_reader_follows() {
     const WRITERS: u64 = 4;

@@ -27,7 +27,8 @@ fn a_path_that_cannot_be_opened_says_what_it_needs() {
         assert_eq!(error.kind(), Kind::Misconfigured, "{error}");
         assert!(error.to_string().contains("must exist and be writable"), "{error}");
     }
-    let error = Database::open(&directory.path().join("none.db"), Options { create: false }).unwrap_err();
+    let error =
+        Database::open(&directory.path().join("none.db"), Options { create: false, ..Options::default() }).unwrap_err();
     assert_eq!(error.kind(), Kind::Misconfigured, "{error}");
     assert!(!directory.path().join("none.db").exists());
 }
@@ -114,4 +115,58 @@ async fn a_missing_table_is_named_and_so_is_what_to_do() {
     assert_eq!(error.kind(), Kind::Misconfigured);
     assert!(error.to_string().contains("no such table: t"), "{error}");
     assert!(error.to_string().contains("run `auditq migrate`"), "{error}");
+}
+
+/// The names in a folder, and what is in the files.
+fn contents(directory: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn who_only_looks_sees_every_commit_and_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("50% of a?b#c.db");
+    let look = Options { read_only: true, ..Options::default() };
+    assert!(Database::open(&path, look).is_err());
+    assert!(contents(directory.path()).is_empty(), "nothing is made where there is nothing");
+
+    let database = with_table(&path).await;
+    insert(&database, "one").await.unwrap();
+    let looking = Database::open(&path, look).unwrap();
+    assert_eq!(values(&looking).await.unwrap(), ["one"], "from the write-ahead log");
+    insert(&database, "two").await.unwrap();
+    assert_eq!(values(&looking).await.unwrap(), ["one", "two"]);
+    let error = insert(&looking, "three").await.unwrap_err();
+    assert!(error.kind() == Kind::Misconfigured && looking.is_read_only(), "{error}");
+    drop(looking);
+
+    // A copy, as of a backup: nobody has it open, and nothing is beside it.
+    let copy = tempfile::tempdir().unwrap();
+    let copied = copy.path().join("a.db");
+    Connection::open(&path).unwrap().execute("VACUUM INTO ?1", [copied.to_str().unwrap()]).unwrap();
+    Connection::open(&copied).unwrap().execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    let before = contents(copy.path());
+    assert_eq!(before.len(), 1);
+    let looking = Database::open(&copied, look).unwrap();
+    assert_eq!(values(&looking).await.unwrap(), ["one", "two"]);
+    drop(looking);
+    assert_eq!(contents(copy.path()), before);
+
+    // Commits that stand in a log without an index cannot be seen, and are not passed over in silence.
+    std::fs::write(copy.path().join("a.db-wal"), "commits").unwrap();
+    let error = Database::open(&copied, look).unwrap_err();
+    assert!(error.to_string().contains("; open it once as a user who may write"), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_database_can_be_read_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.db");
+    let database = with_table(&path).await;
+    insert(&database, "one").await.unwrap();
+    for file in contents(directory.path()).keys() {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", file.display());
+    }
 }

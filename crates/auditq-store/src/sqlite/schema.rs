@@ -24,15 +24,19 @@ pub(super) enum Obstacle {
         "cannot use {path}: a newer release of auditq made it (it has the migration {name:?}); install that release"
     )]
     Newer { path: String, name: String },
+    #[error("the table audit_sql_logs is missing in {path}; run `auditq migrate`")]
+    Missing { path: String },
+    #[error("the table audit_sql_logs in {path} is that of an older release; run `auditq migrate`")]
+    Older { path: String },
 }
 
 /// Brings the tables up to date.
 ///
 /// The inner error says why it must not be done; nothing was changed then.
 pub(super) fn migrate(connection: &Connection, now_us: i64) -> rusqlite::Result<Result<(), Obstacle>> {
-    let path = || connection.path().unwrap_or("the database").to_owned();
+    let path = || path_of(connection);
     let applied = applied(connection)?;
-    if let Some(name) = applied.iter().find(|name| MIGRATIONS.iter().all(|(known, _)| known != name)) {
+    if let Some(name) = unknown(&applied) {
         return Ok(Err(Obstacle::Newer { path: path(), name: name.clone() }));
     }
     let present = columns(connection)?;
@@ -43,13 +47,39 @@ pub(super) fn migrate(connection: &Connection, now_us: i64) -> rusqlite::Result<
         // New, or renamed away to begin another: whatever was noted is no longer so.
         return run(connection, &[], now_us).map(Ok);
     }
-    let missing: Vec<_> =
-        rows::COLUMNS.iter().copied().filter(|name| !present.iter().any(|have| have == name)).collect();
+    let missing = missing(&present);
     let older = !applied.is_empty() && applied.len() < MIGRATIONS.len();
     if !missing.is_empty() && !older {
         return Ok(Err(Obstacle::OtherShape { path: path(), missing }));
     }
     run(connection, &applied, now_us).map(Ok)
+}
+
+/// Says whether the table is up to date. Changes nothing.
+pub(super) fn check(connection: &Connection) -> rusqlite::Result<Result<(), Obstacle>> {
+    let (path, applied, present) = (path_of(connection), applied(connection)?, columns(connection)?);
+    let missing = missing(&present);
+    Ok(match unknown(&applied) {
+        Some(name) => Err(Obstacle::Newer { path, name: name.clone() }),
+        None if present.is_empty() => Err(Obstacle::Missing { path }),
+        None if !applied.is_empty() && applied.len() < MIGRATIONS.len() => Err(Obstacle::Older { path }),
+        None if !missing.is_empty() => Err(Obstacle::OtherShape { path, missing }),
+        None => Ok(()),
+    })
+}
+
+fn path_of(connection: &Connection) -> String {
+    connection.path().unwrap_or("the database").to_owned()
+}
+
+/// A migration that this release does not know.
+fn unknown(applied: &[String]) -> Option<&String> {
+    applied.iter().find(|name| MIGRATIONS.iter().all(|(known, _)| known != name))
+}
+
+/// Columns that a table should have and has not.
+fn missing(present: &[String]) -> Vec<&'static str> {
+    rows::COLUMNS.iter().copied().filter(|name| !present.iter().any(|have| have == name)).collect()
 }
 
 fn run(connection: &Connection, applied: &[String], now_us: i64) -> rusqlite::Result<()> {

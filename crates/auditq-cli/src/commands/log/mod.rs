@@ -22,7 +22,7 @@ use crate::{output, time};
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "\
-Newest first; every condition that is given must hold. Times: a length of time ago (15m, 1h, 7d), a day (2026-11-23),
+What was stored last comes first; every condition that is given must hold. Times: a length of time ago (15m, 1h, 7d), a day (2026-11-23), \
 a local time (\"2026-11-23 09:30\") or RFC 3339. What is shown is this machine's local time; --json has UTC.
 
 Examples:
@@ -30,7 +30,7 @@ Examples:
   auditq log --status error --since 2026-11-23 --until 2026-11-24
   auditq log --text 'drop table' --operation ddl
   auditq log --follow --user alice
-  auditq log --json --limit 1000 | jq -r '[.occurred_at, .username, .sql] | @tsv'
+  auditq log --json --limit 1000 | jq -r '[.occurred_at, .username] | @tsv'
   auditq log show 019abc12-3456-7000-8000-000000000000"
 )]
 pub(crate) struct Args {
@@ -131,7 +131,7 @@ fn rows(text: &str) -> Result<usize, String> {
 }
 
 pub(crate) async fn run(args: &Args, session: &Session) -> Result<Exit> {
-    let reader = session.engines().await?.reader;
+    let reader = session.log().await?;
     let search = &args.search;
     if let Some(Command::Show(show)) = &args.command {
         return show_one(&*reader, show.id, show.json).await;

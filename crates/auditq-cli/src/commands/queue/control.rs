@@ -12,7 +12,7 @@ use crate::session::Session;
 /// What `queue restart` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Workers look every three seconds; each finishes what it holds and exits with 0, and systemd or supervisor starts it
+Workers look every three seconds; each finishes what it holds and exits with 0, and systemd or supervisor starts it \
 anew: with a new program, or with new settings. Workers that start later do not take notice.
 
 Example:
@@ -22,7 +22,7 @@ pub(crate) struct RestartArgs {}
 /// What `queue pause` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Messages go on coming in; what workers hold they finish. The pause lasts until `auditq queue resume`, also over
+Messages go on coming in; what workers hold they finish. The pause lasts until `auditq queue resume`, also over \
 restarts.
 
 Examples:

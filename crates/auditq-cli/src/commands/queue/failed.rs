@@ -22,7 +22,7 @@ Each line has the id, when it failed, the queue, and the reason, with two blanks
 
 Examples:
   auditq queue failed
-  auditq queue failed --json | jq -r 'select(.queue == \"audit-logs\") | .id' | xargs auditq queue retry")]
+  auditq queue failed --json | jq -r .id | xargs auditq queue retry")]
 pub(crate) struct Args {
     /// Only of this queue
     #[arg(long, value_name = "NAME")]

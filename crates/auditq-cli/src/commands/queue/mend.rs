@@ -65,7 +65,7 @@ pub(crate) struct FlushArgs {
 /// What `queue clear` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Dropped is what waits to be stored, also what a worker holds at this moment, with the events in it. Failed messages
+Dropped is what waits to be stored, also what a worker holds at this moment, with the events in it. Failed messages \
 and the log stay. On a terminal it asks; elsewhere it needs --yes.
 
 Example:

@@ -15,7 +15,7 @@ use crate::session::Session;
 /// What `queue` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Where no queue is named, it is the one of audit events: queue.name, or QUEUE_NAME [default: audit-logs].
+Where no queue is named, it is the one of audit events: queue.name, or QUEUE_NAME [default: audit-logs]. \
 Laravel's spelling works too: auditq queue:failed, auditq queue:retry all, …")]
 pub(crate) struct Args {
     #[command(subcommand)]

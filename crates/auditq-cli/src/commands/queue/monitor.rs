@@ -21,7 +21,8 @@ As in Laravel the exit code is 0 also when a queue holds too much; with --fail i
 Examples:
   auditq queue monitor
   auditq queue monitor high:100,low --max 5000
-  auditq queue monitor --fail >/dev/null || mail -s 'audit queue is long' ops@example.com")]
+  auditq queue monitor --fail >/dev/null ||
+    mail -s 'audit queue is long' ops@example.com")]
 pub(crate) struct Args {
     /// Queues, with commas between; NAME:MAX sets a limit of its own [default: queue.name]
     #[arg(value_name = "NAME[:MAX]", value_delimiter = ',')]

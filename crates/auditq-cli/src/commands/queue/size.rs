@@ -12,12 +12,13 @@ use crate::session::Session;
 /// What `queue size` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Counted are messages that are ready, delayed or held by a worker; failed ones are not. A message holds up to
+Counted are messages that are ready, delayed or held by a worker; failed ones are not. A message holds up to \
 worker.message_events statements.
 
 Examples:
   auditq queue size
-  test \"$(auditq queue size)\" -lt 1000 || mail -s 'audit queue is long' ops@example.com")]
+  test \"$(auditq queue size)\" -lt 1000 ||
+    mail -s 'audit queue is long' ops@example.com")]
 pub(crate) struct Args {
     /// The queue [default: queue.name]
     #[arg(value_name = "NAME")]

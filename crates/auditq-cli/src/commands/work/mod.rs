@@ -18,14 +18,14 @@ use crate::session::Session;
 /// What `work` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Reads the spools of this host into the queue and stores what is in the queue, until it is stopped. Any number of them
-may run, here and on other machines. TERM, INT or QUIT: it finishes what it holds, gives the rest back, and exits
-with 0; a second one ends it at once, and still nothing is lost. While queue or store do not answer it waits and
+Reads the spools of this host into the queue and stores what is in the queue, until it is stopped. Any number of them \
+may run, here and on other machines. TERM, INT or QUIT: it finishes what it holds, gives the rest back, and exits \
+with 0; a second one ends it at once, and still nothing is lost. While queue or store do not answer it waits and \
 tries again.
 
 Examples:
   auditq work
-  auditq work --workers 4 --memory 256          under systemd or supervisor, which start it anew; see `auditq init`
+  auditq work --workers 4 --memory 256          under systemd: see `auditq init`
   auditq work --queue high-priority,audit-logs  empties the first queue first
   auditq work --stop-when-empty                 in a crontab
   auditq work --json | jq -c 'select(.level == \"error\")'

@@ -67,14 +67,14 @@ impl Report {
         }
         let names: Vec<String> = queues.iter().map(ToString::to_string).collect();
         let names = if names.is_empty() { config.queue.name.clone() } else { names.join(", ") };
-        let text = format!(
-            "INFO  {} on {names} in {}; log in {}; spools in {}",
-            counted(config.worker.workers as u64, "worker"),
-            config.queue.url,
-            config.store.url,
-            config.spool.dir.display()
-        );
-        print(&text);
+        let (queue, store) = (&config.queue.url, &config.store.url);
+        let engines = if queue == store {
+            format!("queue and log in {queue}")
+        } else {
+            format!("queue in {queue}, log in {store}")
+        };
+        let workers = counted(config.worker.workers as u64, "worker");
+        print(&format!("INFO  {workers} on {names}; {engines}; spools in {}", config.spool.dir.display()));
     }
 
     /// Says why it ended.
