@@ -132,6 +132,14 @@ impl SqliteQueue {
         Empty { file: self.database.state(), arrivals: *self.arrivals.borrow(), due: None }
     }
 
+    fn was_empty(&self, queues: &[QueueName]) -> bool {
+        self.empty.lock().unwrap_or_else(PoisonError::into_inner).contains_key(queues)
+    }
+
+    fn forget_empty(&self, queues: &[QueueName]) {
+        self.empty.lock().unwrap_or_else(PoisonError::into_inner).remove(queues);
+    }
+
     fn remember_empty(&self, queues: &[QueueName], found: Empty) {
         let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
         if empty.len() >= 64 && !empty.contains_key(queues) {
@@ -176,17 +184,28 @@ impl Queue for SqliteQueue {
         }
         let before = self.look();
         let (wanted, time) = (queues.to_vec(), self.time());
+        if self.was_empty(queues) {
+            // One query and no lock: that is all that an idle worker costs.
+            let wanted = wanted.clone();
+            let due = self.read("look for messages", move |c| waiting::first_due(c, &wanted, time)).await?;
+            if due.is_none_or(|due| due > time.now) {
+                self.remember_empty(queues, Empty { due, ..before });
+                return Ok(Vec::new());
+            }
+        }
         // A power cut may undo it, and then nobody holds them: no loss, and one wait for the disk less for each batch.
         let (reserved, due) = self
             .database
             .write_relaxed("reserve messages", move |connection| {
                 let reserved = waiting::take(connection, &wanted, limit, time)?;
-                let due = if reserved.is_empty() { waiting::next_due(connection, &wanted, time)? } else { None };
+                let due = if reserved.is_empty() { waiting::first_due(connection, &wanted, time)? } else { None };
                 Ok((reserved, due))
             })
             .await?;
         if reserved.is_empty() {
-            self.remember_empty(queues, Empty { due, ..before });
+            self.remember_empty(queues, Empty { due: due.filter(|due| *due > time.now), ..before });
+        } else {
+            self.forget_empty(queues);
         }
         Ok(reserved)
     }

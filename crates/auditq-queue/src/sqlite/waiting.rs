@@ -115,18 +115,26 @@ fn reserve_row(connection: &Connection, id: i64, queue: &QueueName, time: Time) 
     })
 }
 
-/// When the next message that nobody can reserve now becomes available by itself.
-pub(super) fn next_due(connection: &Connection, queues: &[QueueName], time: Time) -> rusqlite::Result<Option<i64>> {
-    let paused = paused(connection)?;
-    let mut next: Option<i64> = None;
-    for queue in queues.iter().filter(|queue| !paused.contains(queue)) {
-        let lapses = first_reserved(connection, queue)?.map(|at| at.saturating_add(time.retry_after));
-        for due in [first_available(connection, queue)?, lapses].into_iter().flatten() {
-            next = Some(next.map_or(due, |next| next.min(due)));
-        }
-    }
-    Ok(next.filter(|due| *due > time.now))
+/// When the first message of those queues that are not paused can be reserved, in one statement: by `now` where one
+/// can be at once, `None` where there is none.
+pub(super) fn first_due(connection: &Connection, queues: &[QueueName], time: Time) -> rusqlite::Result<Option<i64>> {
+    let names: Vec<&str> = queues.iter().map(QueueName::as_str).collect();
+    let names = serde_json::to_string(&names).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    connection
+        .prepare_cached(FIRST_DUE)?
+        .query_row(params![names, time.retry_after, time.impossible()], |row| row.get(0))
 }
+
+/// Each `min` and `max` is one look at an index.
+const FIRST_DUE: &str = "\
+    WITH asked AS (SELECT value AS name FROM json_each(?1) WHERE value NOT IN (SELECT queue FROM auditq_paused)) \
+    SELECT min(due) FROM ( \
+        SELECT (SELECT min(available_at) FROM jobs WHERE queue = name AND reserved_at IS NULL) AS due FROM asked \
+        UNION ALL \
+        SELECT (SELECT min(reserved_at) FROM jobs WHERE queue = name AND reserved_at IS NOT NULL) + ?2 FROM asked \
+        UNION ALL \
+        SELECT 0 FROM asked WHERE (SELECT max(reserved_at) FROM jobs WHERE queue = name AND reserved_at IS NOT NULL) > ?3 \
+    )";
 
 fn first_available(connection: &Connection, queue: &QueueName) -> rusqlite::Result<Option<i64>> {
     connection
