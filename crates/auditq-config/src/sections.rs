@@ -259,7 +259,7 @@ pub struct Store {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Worker {
-    /// Workers in one process. Defaults to 1.
+    /// Workers in one process: while one waits for the disk, the other reads what comes next. Defaults to 2.
     pub workers: usize,
     /// How often a message is tried; 0 is without limit. Defaults to 3.
     pub tries: u32,
@@ -282,7 +282,7 @@ pub struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self {
-            workers: 1,
+            workers: 2,
             tries: 3,
             timeout: 30,
             max_exceptions: 3,

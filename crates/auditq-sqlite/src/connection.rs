@@ -89,7 +89,7 @@ fn set_up_writer(connection: &Connection) -> rusqlite::Result<String> {
     let mode = switch_to_wal(connection)?;
     // FULL: a commit that returned is on the disk. Group commit shares its cost.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.pragma_update(None, "cache_size", -24_576)?;
     connection.pragma_update(None, "wal_autocheckpoint", 16_000)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     Ok(mode)

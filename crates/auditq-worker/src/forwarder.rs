@@ -15,9 +15,9 @@ use crate::settlement::SettleError;
 use crate::shutdown::Shutdown;
 
 /// Bytes that are read from a spool at once; what bounds the forwarder's memory.
-const CHUNK_BYTES: usize = 2 << 20;
+const CHUNK_BYTES: usize = 4 << 20;
 /// How many messages one read fills at the most.
-const CHUNK_MESSAGES: usize = 8;
+const CHUNK_MESSAGES: usize = 16;
 /// How often it looks for spools of new processes.
 const DISCOVERY_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at spools that had something: enough for a few events to share a message.

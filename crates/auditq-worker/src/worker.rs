@@ -1,6 +1,5 @@
 //! The worker: reserves messages, stores their events, settles them.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +9,13 @@ use auditq_store::{Batch, Store};
 use crate::delivery::{Delivery, Part};
 use crate::limits::Budget;
 use crate::observer::{Observer, StopReason, WorkEvent};
+use crate::patience::Setback;
 use crate::retry::{Decision, Failure, RetryPolicy};
 use crate::settlement::{SettleError, Settled, Settlement};
 use crate::shutdown::Shutdown;
+
+/// How soon a worker looks again whether others have left something of the limit.
+const CLAIMED_BY_OTHERS: Duration = Duration::from_millis(20);
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -52,16 +55,6 @@ pub struct Worker {
     pub observer: Observer,
 }
 
-/// Why a batch could not be settled by trying on.
-enum Setback {
-    /// The store refuses an event of it.
-    Rejected(SettleError),
-    /// The worker was asked to end while it waited.
-    Interrupted,
-    /// A person has to act first.
-    Hopeless(SettleError),
-}
-
 impl Worker {
     /// Works until it is asked to end or one of its limits is reached; then holds nothing any more.
     ///
@@ -77,22 +70,33 @@ impl Worker {
     async fn work(&self) -> Result<StopReason, SettleError> {
         let mut failures = 0;
         while !self.shutdown.is_requested() {
-            let wanted = self.budget.messages_wanted(self.options.batch);
+            let claim = self.budget.claim(self.options.batch);
+            if claim.messages == 0 {
+                // The rest of the limit is in the hands of other workers, which may not find anything to take.
+                drop(claim);
+                self.shutdown.sleep(CLAIMED_BY_OTHERS).await;
+                if let Some(reason) = self.budget.reached() {
+                    return Ok(reason);
+                }
+                continue;
+            }
             // Asked before the look at the queue: what is pushed in between is not missed.
             let last_look = self.budget.ends_when_empty() && self.budget.is_unfed();
-            match self.queue.reserve(&self.options.queues, wanted).await {
+            match self.queue.reserve(&self.options.queues, claim.messages).await {
                 Ok(batch) if batch.is_empty() => {
+                    drop(claim);
                     if last_look {
                         return Ok(StopReason::Empty);
                     }
                     self.idle().await;
                 }
                 Ok(batch) => {
-                    self.budget.count(batch.len());
+                    claim.take(batch.len());
                     self.store_and_settle(batch).await?;
                     self.shutdown.sleep(self.options.rest).await;
                 }
                 Err(error) => {
+                    drop(claim);
                     self.back_off(error.into(), &mut failures).await?;
                     continue;
                 }
@@ -306,75 +310,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Tries until the engine answers, keeping `held` reserved all the while.
-    async fn patiently<T, F>(&self, held: &[Receipt], attempt: impl Fn() -> F) -> Result<T, Setback>
-    where
-        F: Future<Output = Result<T, SettleError>>,
-    {
-        let seconds = self.options.timeout.as_secs();
-        let trying = async {
-            let mut waits = 0;
-            let mut down_since = None;
-            loop {
-                let outcome = tokio::time::timeout(self.options.timeout, attempt()).await;
-                let error = match outcome.unwrap_or(Err(SettleError::TimedOut(seconds))) {
-                    Ok(value) => {
-                        if let Some(since) = down_since.map(|since: Instant| since.elapsed()) {
-                            self.tell(&WorkEvent::Recovered { after: since });
-                        }
-                        return Ok(value);
-                    }
-                    Err(error) => error,
-                };
-                match self.options.policy.decide(waits, error.failure(0), fastrand::f64()) {
-                    Decision::Wait(delay) => {
-                        down_since.get_or_insert_with(Instant::now);
-                        self.tell(&WorkEvent::Waiting { error: error.to_string(), delay });
-                        waits += 1;
-                        if !self.shutdown.sleep(delay).await {
-                            return Err(Setback::Interrupted);
-                        }
-                    }
-                    Decision::Stop => return Err(Setback::Hopeless(error)),
-                    Decision::Release(_) | Decision::Isolate | Decision::Bury => return Err(Setback::Rejected(error)),
-                }
-            }
-        };
-        self.while_holding(held, trying).await
-    }
-
-    /// Does something with the queue that must not be left undone, until it answers or the worker is asked to end.
-    async fn insist<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, SettleError>
-    where
-        T: Default,
-        F: Future<Output = auditq_queue::Result<T>>,
-    {
-        match self.patiently(&[], || async { Ok(attempt().await?) }).await {
-            Ok(value) => Ok(value),
-            // The reservation lapses, the message comes again, and what is stored of it is skipped.
-            Err(Setback::Interrupted) => Ok(T::default()),
-            Err(Setback::Rejected(error) | Setback::Hopeless(error)) => Err(error),
-        }
-    }
-
-    /// Extends the reservations at a quarter of their length for as long as `work` takes.
-    async fn while_holding<T>(&self, held: &[Receipt], work: impl Future<Output = T>) -> T {
-        let beat = (self.queue.retry_after() / 4).max(Duration::from_millis(50));
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return done,
-                () = tokio::time::sleep(beat), if !held.is_empty() => {
-                    // A reservation that cannot be extended lapses, and its message runs twice: stored once all the same.
-                    if let Err(error) = self.queue.extend(held).await {
-                        self.tell(&WorkEvent::Waiting { error: error.to_string(), delay: beat });
-                    }
-                }
-            }
-        }
-    }
-
     fn tell_stored(&self, settled: &Settled, messages: usize, began: Instant) {
         self.tell(&WorkEvent::Stored {
             worker: self.options.number,
@@ -385,7 +320,7 @@ impl Worker {
         });
     }
 
-    fn tell(&self, event: &WorkEvent) {
+    pub(crate) fn tell(&self, event: &WorkEvent) {
         self.observer.tell(event);
     }
 }

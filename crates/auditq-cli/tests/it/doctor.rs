@@ -55,7 +55,7 @@ fn all_is_well_where_application_and_worker_have_run() {
 fn it_only_looks_also_while_a_worker_is_at_work() {
     let world = World::migrated();
     let mut worker = world.start("work");
-    worker.says("1 worker");
+    worker.says("2 workers");
     world.push(&[event(1)]);
     worker.says("stored 1 row");
     let files = || tree(world.dir.path()).into_keys().collect::<Vec<_>>();

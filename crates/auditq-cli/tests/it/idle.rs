@@ -22,7 +22,7 @@ fn an_idle_worker_costs_next_to_nothing() {
     let mut command = world.command("work");
     command.env("AUDITQ_LOG", "auditq=debug");
     let mut worker = Running::of(command);
-    worker.says("1 worker on audit-logs");
+    worker.says("2 workers on audit-logs");
     let (began, before) = (Instant::now(), processor_time(worker.pid()));
     std::thread::sleep(Duration::from_secs(5));
     let (took, used) = (began.elapsed(), processor_time(worker.pid()).saturating_sub(before));

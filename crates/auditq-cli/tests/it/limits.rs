@@ -60,7 +60,7 @@ fn a_paused_queue_is_left_alone_until_it_is_resumed() {
     assert_eq!(said, "Paused audit-logs. `auditq queue resume audit-logs` ends it.\n");
     assert!(world.run("monitor").ok().stdout.contains("audit-logs (paused)"));
     let mut worker = world.start("work");
-    worker.says("1 worker on audit-logs");
+    worker.says("2 workers on audit-logs");
     // A second worker has looked, and found nothing that it may take.
     world.run("work --stop-when-empty").ok();
     assert_eq!((world.rows(), world.waiting()), (0, 3));

@@ -7,7 +7,7 @@ use crate::support::{World, event, eventually};
 /// A worker that is serving: it has stored something already.
 fn serving(world: &World) -> crate::support::Running {
     let mut worker = world.start("work");
-    worker.says("1 worker on audit-logs");
+    worker.says("2 workers on audit-logs");
     world.push(&[event(1)]);
     worker.says("stored 1 row of 1 message");
     worker
@@ -47,7 +47,7 @@ fn a_restart_that_is_asked_for_ends_a_running_worker_and_not_the_next() {
     assert!(done.stdout.ends_with("INFO  stopped: a restart was asked for\n"), "{}", done.stdout);
     // One that starts later is not meant.
     let mut next = world.start("work");
-    next.says("1 worker on audit-logs");
+    next.says("2 workers on audit-logs");
     world.push(&[event(2)]);
     next.says("stored 1 row of 1 message");
     assert!(next.terminated().ok().stdout.contains("stopped: it was asked to"));
