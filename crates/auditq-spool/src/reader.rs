@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::chunk::{Chunk, DROPPED_AT, Gap, GapReason, MISSING_AT};
 use crate::cursor::{self, Position};
 use crate::desk::OWNER_LOCK;
-use crate::disk::{Disk, RealDisk, remove_if_there, try_lock};
+use crate::disk::{Disk, Lock, RealDisk, remove_if_there, try_lock};
 use crate::error::{Attempt as _, DiskError, OpenError, ReadError};
 use crate::id::ProducerId;
 use crate::label;
@@ -39,7 +39,7 @@ pub struct Reader {
     cleared_before: u64,
     restarted: Option<&'static str>,
     /// Kept open: the lock that makes this the only reader.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// The segment that is being read.
