@@ -125,7 +125,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         if self.process == std::process::id() {
             // What fails here is given back when the last copy of the file is closed.
-            drop(rustix::fs::flock(&self.file, FlockOperation::Unlock));
+            let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
         }
     }
 }
