@@ -82,6 +82,8 @@ enum Piece {
     Open,
     Close,
     Dot,
+    /// A dot that no name stands before: with digits right after it, it would be a number.
+    LooseDot,
     Cast,
     /// A name, or a keyword that is written like a function.
     Name,
@@ -177,6 +179,9 @@ impl Writer<'_> {
                 match text {
                     b"(" | b"[" => Piece::Open,
                     b")" | b"]" => Piece::Close,
+                    b"." if matches!(self.last, Piece::Start | Piece::Open | Piece::Cast | Piece::Other) => {
+                        Piece::LooseDot
+                    }
                     b"." => Piece::Dot,
                     b"::" => Piece::Cast,
                     _ => Piece::Other,
@@ -245,7 +250,9 @@ impl Writer<'_> {
 
     fn needs_space(&self, piece: Piece, text: &[u8]) -> bool {
         match (self.last, piece) {
-            (Piece::Start | Piece::Open | Piece::Dot, _) | (_, Piece::Close | Piece::Dot) => false,
+            (Piece::LooseDot, Piece::Name) => text.first().is_some_and(u8::is_ascii_digit),
+            (Piece::Start | Piece::Open | Piece::Dot | Piece::LooseDot, _)
+            | (_, Piece::Close | Piece::Dot | Piece::LooseDot) => false,
             (_, Piece::Other) if matches!(text, b"," | b";") => false,
             (Piece::Name, Piece::Open) => false,
             (Piece::Name | Piece::Value | Piece::Close, Piece::Cast) | (Piece::Cast, Piece::Name | Piece::Keyword) => {
@@ -285,6 +292,17 @@ mod tests {
             shape_of("select 1 from t where (a,b) in ((1,2),(3,4))", System::Mysql),
             "select ? from t where (a, b) in ((?, ?))"
         );
+    }
+
+    /// MySQL takes `2x` for a name, and `.2x` for a number.
+    #[test]
+    fn a_name_that_begins_with_a_digit_stays_one_after_a_dot() {
+        for (sql, shape) in
+            [(".\n2x.", ". 2x."), ("(. 2x", "(. 2x"), ("t . 2x", "t.2x"), (".2x", "?"), (".. 2x", "..2x")]
+        {
+            assert_eq!(shape_of(sql, System::Mysql), shape);
+            assert_eq!(shape_of(shape, System::Mysql), shape);
+        }
     }
 
     #[test]

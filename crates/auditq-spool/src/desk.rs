@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::cursor::{self, Position};
-use crate::disk::{Disk, try_lock};
+use crate::disk::{Disk, Lock, try_lock};
 use crate::error::{AppendError, Attempt as _, DiskError, OpenError};
 use crate::id::{ProducerId, random_bytes};
 use crate::label;
@@ -49,7 +49,7 @@ pub(crate) struct Log {
     /// The maintenance thread has something to do.
     pub(crate) work: Condvar,
     dropped: AtomicU64,
-    owner: Mutex<Option<File>>,
+    owner: Mutex<Option<Lock>>,
 }
 
 /// Why nothing is appended any more.
@@ -329,7 +329,7 @@ fn create_directory(
     root: &Path,
     id: ProducerId,
     options: &Options,
-) -> Result<(PathBuf, File), DiskError> {
+) -> Result<(PathBuf, Lock), DiskError> {
     DirBuilder::new().recursive(true).mode(0o700).create(root).attempt("create the spool directory", root)?;
     sweep(root);
     let (staging, directory) = (root.join(format!("{STAGING_PREFIX}{id}")), root.join(id.to_string()));

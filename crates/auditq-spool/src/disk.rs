@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
 /// The file operations of a spool; each method does the real thing unless it is overridden.
@@ -100,24 +100,41 @@ pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     }
 }
 
+/// A lock file that this process holds; the kernel gives it back however the process ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: File,
+    process: u32,
+}
+
 /// Opens a lock file, creating it where it is missing, and tries to take it for this open file alone.
 ///
-/// Returns `None` when somebody else has it. The kernel gives it back when the file is closed, however its process
-/// ends; a forked child that does not exec shares it.
-pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
+/// Returns `None` when somebody else has it.
+pub(crate) fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     lock(OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?)
 }
 
 /// As [`try_lock`], for somebody who looks: a lock file that is missing is an error, and none is made.
-pub(crate) fn try_lock_if_there(path: &Path) -> io::Result<Option<File>> {
+pub(crate) fn try_lock_if_there(path: &Path) -> io::Result<Option<Lock>> {
     lock(File::open(path)?)
 }
 
-fn lock(file: File) -> io::Result<Option<File>> {
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
+fn lock(file: File) -> io::Result<Option<Lock>> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock { file, process: std::process::id() })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child that was forked meanwhile, even one that is about to exec, has it open
+    /// too. That child, in turn, must not take the lock from its parent.
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            // What fails here is given back when the last copy of the file is closed.
+            let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+        }
     }
 }
 

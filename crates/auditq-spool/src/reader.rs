@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::chunk::{Chunk, DROPPED_AT, Gap, GapReason, MISSING_AT};
 use crate::cursor::{self, Position};
 use crate::desk::OWNER_LOCK;
-use crate::disk::{Disk, RealDisk, remove_if_there, try_lock, try_lock_if_there};
+use crate::disk::{Disk, Lock, RealDisk, remove_if_there, try_lock, try_lock_if_there};
 use crate::error::{Attempt as _, DiskError, OpenError, ReadError};
 use crate::id::ProducerId;
 use crate::label;
@@ -43,7 +43,7 @@ pub struct Reader {
     /// Only looks: it makes no file and commits nothing.
     looks: bool,
     /// Kept open: the lock that makes this the only reader. Who looks has none where nobody has read yet.
-    _lock: Option<File>,
+    _lock: Option<Lock>,
 }
 
 /// The segment that is being read.
@@ -94,7 +94,7 @@ impl Reader {
     pub fn open_on(disk: Arc<dyn Disk>, root: &Path, producer: ProducerId) -> Result<Option<Self>, OpenError> {
         let lock = root.join(producer.to_string()).join(READER_LOCK);
         match try_lock(&lock) {
-            Ok(Some(file)) => Self::begin(disk, root, producer, Some(file), false).map(Some),
+            Ok(Some(lock)) => Self::begin(disk, root, producer, Some(lock), false).map(Some),
             Ok(None) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(DiskError::new("lock", &lock, error).into()),
@@ -123,7 +123,7 @@ impl Reader {
         disk: Arc<dyn Disk>,
         root: &Path,
         producer: ProducerId,
-        lock: Option<File>,
+        lock: Option<Lock>,
         looks: bool,
     ) -> Result<Self, OpenError> {
         let directory = root.join(producer.to_string());

@@ -18,8 +18,8 @@ use crate::options::{Durability, Options};
 /// Cloning it gives another handle to the same spool. The last handle to go closes it; what was appended stays for a
 /// [`Reader`](crate::Reader), in this process or another.
 ///
-/// After a `fork` without `exec` the child's appends are refused with [`AppendError::Forked`], and the spool counts as
-/// alive until the child, too, has ended.
+/// After a `fork` without `exec` the child's appends are refused with [`AppendError::Forked`], and if the parent is
+/// killed before it closes the spool, the spool counts as alive until the child, too, has ended.
 #[derive(Clone)]
 pub struct Spool {
     inner: Arc<Inner>,

@@ -1,6 +1,7 @@
 //! Many writers, one reader, several spools.
 
 use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -245,4 +246,35 @@ fn a_forked_child_cannot_write_into_its_parents_spool() {
     }
     assert!(command.status().unwrap().success());
     assert_eq!(spool.append(&[b"from the parent"]), Ok(0));
+}
+
+#[test]
+#[expect(unsafe_code, reason = "`pre_exec` is the way to run something in a forked child")]
+fn a_forked_child_keeps_neither_a_closed_spool_alive_nor_its_reader_away() {
+    let root = tempfile::tempdir().unwrap();
+    let spool = Spool::open(root.path(), tiny()).unwrap();
+    let (id, first) = (spool.producer_id(), open(root.path(), spool.producer_id()));
+    let (mut forked, mut child_says) = std::io::pipe().unwrap();
+    let (mut child_hears, go_on) = std::io::pipe().unwrap();
+    let mut command = std::process::Command::new("true");
+    // SAFETY: it writes to a pipe and reads from another, nothing else.
+    unsafe {
+        command.pre_exec(move || {
+            child_says.write_all(b"!")?;
+            child_hears.read_exact(&mut [0])
+        });
+    }
+    std::thread::scope(|scope| {
+        let child = scope.spawn(move || command.status().unwrap());
+        forked.read_exact(&mut [0]).unwrap();
+        drop((spool, first));
+        // Told twice, because looking at the lock takes it for a moment.
+        let told = [(); 2].map(|()| {
+            let mut reader = Reader::open(root.path(), id).unwrap()?;
+            Some(reader.writer_is_dead().unwrap())
+        });
+        (&go_on).write_all(b"!").unwrap();
+        assert!(child.join().unwrap().success());
+        assert_eq!(told, [Some(true); 2]);
+    });
 }

@@ -5,13 +5,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditq_config::{Config, EngineUrl};
 use auditq_queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use auditq_queue::{Queue, QueueAdmin};
 use auditq_spool::{Options, Spool};
 use auditq_sqlite::Database;
 use auditq_worker::{
-    Budget, Forwarder, Limits, Observer, RetryPolicy, Runner, Shutdown, StoreThenDelete, Worker, WorkerOptions,
+    Budget, Forwarder, Limits, Observer, RetryPolicy, Shutdown, StoreThenDelete, Worker, WorkerOptions,
 };
 
 use crate::support::{Watched, event, open_store, queue_name, stored_in};
@@ -65,26 +64,6 @@ async fn child_that_kills_itself_at_a_step() {
         observer: Observer::default(),
     };
     worker.run().await.unwrap();
-}
-
-/// The child: a whole runner on one SQLite file, which settles in one transaction. It runs until it is killed.
-#[tokio::test]
-#[ignore = "the child process of the tests below, which start it"]
-async fn child_that_runs_until_it_is_killed() {
-    let dir = std::env::var_os("CRASH_DIR").expect("started by a test");
-    let runner = Runner::new(config(Path::new(&dir))).unwrap();
-    let limits = Limits { stop_when_empty: std::env::var_os("CRASH_DRAIN").is_some(), ..Limits::default() };
-    runner.limits(limits).run().await.unwrap();
-}
-
-fn config(dir: &Path) -> Config {
-    let mut config = Config::default();
-    config.spool.dir = dir.join("spool");
-    config.queue.url = EngineUrl::sqlite(&dir.join("one.db"));
-    config.store.url = EngineUrl::sqlite(&dir.join("one.db"));
-    config.queue.retry_after = None;
-    config.worker.message_events = MESSAGE_EVENTS;
-    config
 }
 
 async fn open_queue(dir: &Path) -> SqliteQueue {
@@ -149,41 +128,4 @@ async fn killed_between_insert_and_delete() {
 #[tokio::test]
 async fn killed_after_deleting() {
     killed_at("deleted").await;
-}
-
-#[tokio::test]
-async fn killed_at_random_moments_with_everything_in_one_file() {
-    let rounds = std::env::var("CRASH_ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    let mut recorded = 0_u64;
-    for _ in 0..rounds {
-        let spool =
-            Spool::open(&dir.path().join("spool"), Options { segment_bytes: 64 << 10, ..Options::default() }).unwrap();
-        let mut running = child(dir.path(), "child_that_runs_until_it_is_killed").spawn().unwrap();
-        let kill_at = std::time::Instant::now() + Duration::from_millis(50 + fastrand::u64(0..400));
-        while std::time::Instant::now() < kill_at {
-            spool.append(&[&event(recorded, "alice").encode()]).unwrap();
-            recorded += 1;
-            if recorded.is_multiple_of(50) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-        running.kill().unwrap();
-        running.wait().unwrap();
-    }
-    // What the last one had reserved comes back after the reservation as it is shipped: 8 s.
-    tokio::time::sleep(Duration::from_secs(auditq_config::RETRY_AFTER_SECONDS + 1)).await;
-    assert!(
-        child(dir.path(), "child_that_runs_until_it_is_killed").env("CRASH_DRAIN", "1").status().unwrap().success()
-    );
-    let store = open_store(&dir.path().join("one.db")).await;
-    let count = move |connection: &auditq_sqlite::rusqlite::Connection| {
-        connection.query_row("select count(*), count(distinct occurred_at) from audit_sql_logs", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-        })
-    };
-    assert_eq!(
-        store.database().read("count", count).await.unwrap(),
-        (i64::try_from(recorded).unwrap(), i64::try_from(recorded).unwrap())
-    );
 }

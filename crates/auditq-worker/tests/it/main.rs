@@ -1,9 +1,10 @@
 //! The forwarder and the worker against the real embedded engines, with faults put between them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test may panic and may speak")]
 
 mod crashes;
 mod faults;
 mod forwarding;
+mod kills;
 mod support;
 mod working;
