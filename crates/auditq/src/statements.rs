@@ -49,15 +49,44 @@ struct Part {
 
 /// What one thread has at hand, found without a lock.
 pub(crate) struct Front {
-    slots: [Option<Arc<Known>>; FRONT_ENTRIES],
-    /// The last long text.
-    long: Option<Arc<Known>>,
+    /// The last one is for the last long text.
+    slots: [Option<Arc<Known>>; FRONT_ENTRIES + 1],
+    /// In which slot the text was that was last seen at an address: most texts are constants, found without a hash.
+    near: [usize; FRONT_ENTRIES],
 }
 
 impl Default for Front {
     fn default() -> Self {
-        Self { slots: [const { None }; FRONT_ENTRIES], long: None }
+        Self { slots: [const { None }; FRONT_ENTRIES + 1], near: [0; FRONT_ENTRIES] }
     }
+}
+
+impl Front {
+    fn holds(&self, slot: usize, cache: u64, system: System, sql: &[u8]) -> bool {
+        self.slots[slot].as_ref().is_some_and(|known| known.is(cache, system, sql))
+    }
+
+    /// The slot that the statement is in or belongs in; what stands there otherwise goes.
+    fn slot_of(&mut self, cache: u64, system: System, sql: &[u8]) -> usize {
+        let near = (sql.as_ptr().addr() >> 3) % FRONT_ENTRIES;
+        if self.holds(self.near[near], cache, system, sql) {
+            return self.near[near];
+        }
+        let slot = if sql.len() <= FRONT_SQL_BYTES {
+            usize::try_from(text_hash(system, sql) >> 32).unwrap_or(0) % FRONT_ENTRIES
+        } else {
+            FRONT_ENTRIES
+        };
+        self.near[near] = slot;
+        if !self.holds(slot, cache, system, sql) {
+            self.slots[slot] = None;
+        }
+        slot
+    }
+}
+
+fn text_hash(system: System, sql: &[u8]) -> u64 {
+    xxh3_64_with_seed(sql, system.code().into())
 }
 
 impl Statements {
@@ -75,20 +104,13 @@ impl Statements {
         limits: &Limits,
         front: &'f mut Front,
     ) -> &'f Known {
-        let hash = xxh3_64_with_seed(sql, system.code().into());
-        let slot = if sql.len() <= FRONT_SQL_BYTES {
-            &mut front.slots[usize::try_from(hash >> 32).unwrap_or(0) % FRONT_ENTRIES]
-        } else {
-            &mut front.long
-        };
-        if slot.as_ref().is_some_and(|known| !known.is(self.id, system, sql)) {
-            *slot = None;
-        }
-        slot.get_or_insert_with(|| self.get_shared(hash, system, sql, redaction, limits))
+        let slot = front.slot_of(self.id, system, sql);
+        front.slots[slot].get_or_insert_with(|| self.get_shared(system, sql, redaction, limits))
     }
 
     #[cold]
-    fn get_shared(&self, hash: u64, system: System, sql: &[u8], redaction: &Redaction, limits: &Limits) -> Arc<Known> {
+    fn get_shared(&self, system: System, sql: &[u8], redaction: &Redaction, limits: &Limits) -> Arc<Known> {
+        let hash = text_hash(system, sql);
         let mut part =
             self.parts[usize::try_from(hash).unwrap_or(0) % PARTS].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = part.get(hash).filter(|known| known.is(self.id, system, sql)) {
@@ -183,7 +205,7 @@ mod tests {
             get(&cache, &format!("SELECT {number}, '{}'", "x".repeat(60_000)), &mut front);
         }
         get(&cache, &format!("SELECT '{}'", "x".repeat(SQL_BYTES_MAX)), &mut front);
-        assert!(front.long.as_ref().unwrap().sql.is_empty(), "too long to be kept");
+        assert!(front.slots[FRONT_ENTRIES].as_ref().unwrap().sql.is_empty(), "too long to be kept");
         for part in &cache.parts {
             let part = part.lock().unwrap();
             let bytes = |half: &HashMap<u64, Arc<Known>>| half.values().map(|known| known.sql.len()).sum::<usize>();
