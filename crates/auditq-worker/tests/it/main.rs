@@ -6,5 +6,6 @@ mod crashes;
 mod faults;
 mod forwarding;
 mod kills;
+mod outages;
 mod support;
 mod working;
