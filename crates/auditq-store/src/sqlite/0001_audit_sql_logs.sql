@@ -48,6 +48,8 @@ CREATE TABLE IF NOT EXISTS audit_sql_logs (
 
 CREATE INDEX IF NOT EXISTS auditq_logs_by_time ON audit_sql_logs (occurred_at);
 CREATE INDEX IF NOT EXISTS auditq_logs_by_username ON audit_sql_logs (username, occurred_at) WHERE username IS NOT NULL;
+-- People look for a user by name or by id. Without this one a user with few rows costs a walk through the whole log.
+CREATE INDEX IF NOT EXISTS auditq_logs_by_user_id ON audit_sql_logs (user_id, occurred_at) WHERE user_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS auditq_logs_by_request ON audit_sql_logs (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS auditq_logs_by_fingerprint ON audit_sql_logs (fingerprint, occurred_at);
 CREATE INDEX IF NOT EXISTS auditq_logs_by_query_hash ON audit_sql_logs (query_hash);
