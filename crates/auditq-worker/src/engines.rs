@@ -70,8 +70,7 @@ fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<QueueSide, Settl
             let home = Home::Sqlite(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
-        #[cfg(not(feature = "sqlite"))]
-        Scheme::Sqlite => Err(unsupported("queue", url)),
+        _ => Err(unsupported("queue", url)),
     }
 }
 
