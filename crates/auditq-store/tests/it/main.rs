@@ -1,6 +1,8 @@
-//! The audit table in SQLite: its promises, and what it does under trouble.
+//! The audit table: the promises of each driver, and what it does under trouble.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod mysql_database;
 
 use async_trait::async_trait;
 use auditq_sqlite::{Database, Options};
@@ -52,3 +54,4 @@ impl Setup for InFile {
 }
 
 auditq_store::store_conformance!(sqlite, InFile::new());
+auditq_store::store_conformance!(mysql, mysql_database::InDatabase::new());
