@@ -150,7 +150,7 @@ fn classify_code(code: u16, state: &str) -> Kind {
         | 1644 | 3140 | 3988 | 1300 => Kind::Rejected,
         // Access, database, table, column, right; plugin, too old, read the wrong way; binlog format, charset.
         1044 | 1045 | 1049 | 1046 | 1146 | 1054 | 1142 | 1143 | 1227 | 1251 | 1275 | 1524 | 1698 | 1820 | 1862
-        | 1064 | 1136 | 1305 | 1347 | 1419 | 1115 | 1273 | 1193 | 1231 | 1665 | 1370 | 1410 | 3118 | 1226 => {
+        | 1064 | 1136 | 1305 | 1347 | 1419 | 1115 | 1273 | 1193 | 1231 | 1665 | 1176 | 1370 | 1410 | 3118 | 1226 => {
             Kind::Misconfigured
         }
         _ if state.starts_with("22") || state.starts_with("23") || state.starts_with("45") => Kind::Rejected,
@@ -166,7 +166,7 @@ fn hint(kind: Kind, code: Option<u16>) -> &'static str {
         }
         (_, Some(1049)) => "; make it with CREATE DATABASE, or name another one in the URL",
         (_, Some(1046)) => "; name one at the end of the URL, such as mysql://HOST/audit",
-        (_, Some(1146 | 1054 | 1136)) => "; run `auditq migrate`",
+        (_, Some(1146 | 1054 | 1136 | 1176)) => "; run `auditq migrate`",
         (_, Some(1142 | 1143 | 1227 | 1370 | 1410)) => {
             "; the user needs SELECT, INSERT, UPDATE and DELETE, and to migrate CREATE, ALTER and INDEX"
         }

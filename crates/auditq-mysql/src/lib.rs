@@ -11,6 +11,7 @@
 mod database;
 mod error;
 mod options;
+mod parts;
 mod pool;
 mod run;
 mod server;
@@ -20,4 +21,5 @@ pub mod testing;
 pub use database::{Database, Options};
 pub use error::{Error, Kind, Result};
 pub use mysql_async;
+pub use parts::parts;
 pub use run::Run;
