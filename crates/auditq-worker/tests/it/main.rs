@@ -5,5 +5,6 @@
 mod crashes;
 mod faults;
 mod forwarding;
+mod mysql;
 mod support;
 mod working;
