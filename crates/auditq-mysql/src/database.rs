@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{CONNECT, Error, Kind, Result};
 use crate::options;
 use crate::pool::Pool;
 use crate::run::{Mode, Run};
@@ -112,12 +112,11 @@ impl Database {
     }
 
     async fn server(&self) -> Result<Server> {
-        const OPERATION: &str = "connect";
         if let Some(server) = self.pool.server() {
             return Ok(server);
         }
-        self.pool.begin(OPERATION, "DO 0").await?.give_back();
-        let missing = || Error::plain(Kind::Unavailable, OPERATION, &self.pool.place, "the server says nothing");
+        self.pool.begin(CONNECT, "DO 0").await?.give_back();
+        let missing = || Error::plain(Kind::Unavailable, CONNECT, &self.pool.place, "the server says nothing");
         self.pool.server().ok_or_else(missing)
     }
 }

@@ -2,6 +2,9 @@ use std::sync::Arc;
 
 use mysql_async::{DriverError, IoError};
 
+/// The operation of opening a connection.
+pub(crate) const CONNECT: &str = "connect";
+
 /// The result of a database operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -21,7 +24,7 @@ pub enum Kind {
 
 /// A failed database operation: what was attempted, on which server, and what may be done. Has no password in it.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("cannot {operation} in {place}: {message}{}", hint(*kind, *code))]
+#[error("cannot {operation} {} {place}: {message}{}", preposition(operation), hint(*kind, *code, operation))]
 pub struct Error {
     kind: Kind,
     operation: &'static str,
@@ -159,8 +162,16 @@ fn classify_code(code: u16, state: &str) -> Kind {
     }
 }
 
-fn hint(kind: Kind, code: Option<u16>) -> &'static str {
+/// What stands between an operation and the place.
+fn preposition(operation: &str) -> &'static str {
+    if operation == CONNECT { "to" } else { "in" }
+}
+
+fn hint(kind: Kind, code: Option<u16>, operation: &str) -> &'static str {
     match (kind, code) {
+        (Kind::Unavailable, None) if operation == CONNECT => {
+            "; start the server, or check the host and the port in the URL"
+        }
         (_, Some(1044 | 1045 | 1698)) => {
             "; check the user and the password in the URL, and what is granted to the user"
         }
@@ -216,6 +227,14 @@ mod tests {
         ] {
             assert_eq!(classify(&server(9_998, state)), kind, "{state}");
         }
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_named_with_what_to_check() {
+        let refused = mysql_async::Error::Io(IoError::Io(std::io::ErrorKind::ConnectionRefused.into()));
+        let text = Error::new(CONNECT, &"mysql db:3306/audit".into(), &refused).to_string();
+        assert!(text.starts_with("cannot connect to mysql db:3306/audit: "), "{text}");
+        assert!(text.ends_with("; start the server, or check the host and the port in the URL"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use mysql_async::{Opts, OptsBuilder, SslOpts};
 
 use crate::error::{Error, Kind, Result};
 
-const READ: &str = "use the URL";
+const OPEN: &str = "open a database";
 /// How many statements a connection keeps prepared.
 const PREPARED: usize = 128;
 
@@ -13,9 +13,9 @@ const PREPARED: usize = 128;
 /// `ssl-mode` (disabled, required, verify_ca, verify_identity) and `ssl-ca` (a file) mean what they mean to MySQL's own
 /// client; all other parameters are the driver's.
 pub(crate) fn parse(url: &str) -> Result<(Opts, String)> {
-    let refuse = |message: String| Error::plain(Kind::Misconfigured, READ, "mysql://…", message);
+    let refuse = |message: String| Error::plain(Kind::Misconfigured, OPEN, "mysql", message);
     let Some((_, rest)) = url.split_once("://") else {
-        return Err(refuse("it is no URL, such as mysql://user:password@host/database".to_owned()));
+        return Err(refuse("its URL is none, such as mysql://user:password@host/database".to_owned()));
     };
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (ours, theirs): (Vec<&str>, Vec<&str>) = query
@@ -27,14 +27,16 @@ pub(crate) fn parse(url: &str) -> Result<(Opts, String)> {
     let opts = Opts::from_url(&format!("mysql://{address}?{}", theirs.join("&"))).map_err(|error| {
         use mysql_async::UrlError;
         refuse(match error {
-            UrlError::UnknownParameter { param } => format!("it does not know the parameter {param:?}"),
-            UrlError::InvalidParamValue { param, .. } => format!("the value of the parameter {param:?} is not valid"),
+            UrlError::UnknownParameter { param } => format!("its URL has an unknown parameter {param:?}"),
+            UrlError::InvalidParamValue { param, .. } => {
+                format!("its URL has a wrong value for the parameter {param:?}")
+            }
             UrlError::FeatureRequired { param, .. } => format!("this build does not support the parameter {param:?}"),
-            _ => "it cannot be read; write special characters of the password as %XX".to_owned(),
+            _ => "its URL cannot be read; write special characters of the password as %XX".to_owned(),
         })
     })?;
     if opts.db_name().is_none_or(str::is_empty) {
-        return Err(refuse("it names no database; put one at its end, such as mysql://HOST/audit".to_owned()));
+        return Err(refuse("its URL names no database; put one at its end, such as mysql://HOST/audit".to_owned()));
     }
     let place = match opts.socket() {
         Some(socket) => format!("mysql {socket}/{}", opts.db_name().unwrap_or_default()),

@@ -5,7 +5,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::error::{Error, Kind, Result, is_broken};
+use crate::error::{CONNECT, Error, Kind, Result, is_broken};
 use crate::server::{Server, set_up};
 
 /// A few connections to one database. One that was in the middle of something when it was let go is closed.
@@ -48,7 +48,7 @@ impl Pool {
                 Err(error) => return Err(Error::new(operation, &self.place, &error)),
             }
         }
-        let mut connection = self.connect(operation).await?;
+        let mut connection = self.connect().await?;
         connection.query_drop(first).await.map_err(|error| Error::new(operation, &self.place, &error))?;
         Ok(Lease { pool: self, connection, permit })
     }
@@ -58,17 +58,17 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    async fn connect(&self, operation: &'static str) -> Result<Conn> {
+    async fn connect(&self) -> Result<Conn> {
         let opening = async {
             let opened = Conn::new(self.opts.clone()).await;
-            let mut connection = opened.map_err(|error| Error::new("connect", &self.place, &error))?;
+            let mut connection = opened.map_err(|error| Error::new(CONNECT, &self.place, &error))?;
             let server = set_up(&mut connection, &self.place).await?;
             *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
             Ok(connection)
         };
         tokio::time::timeout(self.open_within, opening).await.unwrap_or_else(|_| {
             let message = format!("no connection within {} s", self.open_within.as_secs());
-            Err(Error::plain(Kind::Unavailable, operation, &self.place, message))
+            Err(Error::plain(Kind::Unavailable, CONNECT, &self.place, message))
         })
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{CONNECT, Error, Kind, Result};
 
 /// What a connection says of the server behind it.
 #[derive(Clone, Debug)]
@@ -19,16 +19,16 @@ const MODE: &str = "STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIV
 
 /// Sets a new connection up, and checks that the server can do what is asked of it.
 pub(crate) async fn set_up(connection: &mut Conn, place: &Arc<str>) -> Result<Server> {
-    const OPERATION: &str = "connect";
-    let named = |error: mysql_async::Error| Error::new(OPERATION, place, &error);
+    let named = |error: mysql_async::Error| Error::new(CONNECT, place, &error);
     let row: Option<(String, usize)> =
         connection.query_first("SELECT version(), @@max_allowed_packet").await.map_err(named)?;
     let (version, packet_max) = row.unwrap_or_default();
-    check_version(&version).map_err(|message| Error::plain(Kind::Misconfigured, OPERATION, place, message))?;
+    check_version(&version).map_err(|message| Error::plain(Kind::Misconfigured, CONNECT, place, message))?;
     connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.map_err(named)?;
+    connection.query_drop("SET NAMES utf8mb4").await.map_err(named)?;
     // A lock that is not free soon is asked for again; an idle connection is kept for a day.
     let session = format!(
-        "SET NAMES utf8mb4, SESSION sql_mode = '{MODE}', SESSION time_zone = '+00:00', SESSION wait_timeout = 86400, \
+        "SET SESSION sql_mode = '{MODE}', SESSION time_zone = '+00:00', SESSION wait_timeout = 86400, \
          SESSION innodb_lock_wait_timeout = 5, SESSION autocommit = 1"
     );
     connection.query_drop(session).await.map_err(named)?;
