@@ -9,6 +9,7 @@
 //! have: sizes are counted from an index up to 100,000 and said to be estimates beyond. The server tells nobody that a
 //! message came: one that another process pushed is found within about a second.
 
+mod errors;
 mod failed;
 mod schema;
 mod time;
@@ -20,17 +21,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use auditq_mysql::mysql_async::{self, Conn};
-use auditq_mysql::{Database, Kind, attempt};
+use auditq_mysql::{Database, attempt};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::message::check_text;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
     QueueSizes, Receipt, Remainder, Reserved, Result, Selection,
 };
 
+use errors::check;
 use time::Time;
 pub use waiting::delete_in;
 
@@ -123,7 +124,7 @@ impl MysqlQueue {
         limit: usize,
     ) -> mysql_async::Result<(Vec<Reserved>, Option<Duration>)> {
         let (time, paused) = self.look(connection).await?;
-        let attempts_max = *self.attempts_max.get_or_try_init(|| waiting::attempts_max(connection)).await?;
+        let attempts_max = *self.attempts_max.get_or_try_init(|| schema::attempts_max(connection)).await?;
         let open: Vec<&QueueName> = queues.iter().filter(|queue| !paused.contains(queue)).collect();
         let taken = waiting::take(connection, &open, limit, attempts_max, time).await?;
         let due = if taken.is_empty() { waiting::next_due(connection, &open, time).await? } else { None };
@@ -379,30 +380,4 @@ async fn count(
     let time = queue.time(connection).await?;
     let sizes = waiting::count(connection, name, time).await?;
     Ok((sizes, failed::count(connection, name, connection_name).await?))
-}
-
-/// A payload must be text and fit into a packet: the server closes the connection over a larger one.
-fn check(id: impl std::fmt::Display, payload: &[u8], packet: usize) -> Result<()> {
-    check_text(DRIVER, &id, payload)?;
-    if payload.len() <= packet {
-        return Ok(());
-    }
-    let message = format!(
-        "cannot take the payload of message {id}: its {} bytes are more than the server's `max_allowed_packet` lets \
-         through; raise that",
-        payload.len()
-    );
-    Err(Error::new(ErrorKind::Rejected, DRIVER, message))
-}
-
-impl From<auditq_mysql::Error> for Error {
-    fn from(error: auditq_mysql::Error) -> Self {
-        let kind = match error.kind() {
-            Kind::Unavailable => ErrorKind::Unavailable,
-            Kind::Rejected => ErrorKind::Rejected,
-            Kind::Corrupt => ErrorKind::Corrupt,
-            Kind::Misconfigured => ErrorKind::Misconfigured,
-        };
-        Self::new(kind, DRIVER, error)
-    }
 }

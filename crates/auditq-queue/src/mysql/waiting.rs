@@ -6,7 +6,6 @@ use auditq_mysql::mysql_async::{Conn, Params, Result, Row, Value};
 use auditq_mysql::parts;
 use bytes::Bytes;
 
-use super::schema;
 use super::time::Time;
 use crate::message::RESERVED_BYTES_MAX;
 use crate::{Control, MessageId, NewMessage, QueueName, QueueSizes, Receipt, Remainder, Reserved};
@@ -130,8 +129,10 @@ async fn available(connection: &mut Conn, queue: &QueueName, limit: usize, time:
     Ok(ids)
 }
 
+// In the order of the index, so that no more rows are locked than are taken.
 const LAPSED: &str = "SELECT id FROM jobs FORCE INDEX (auditq_jobs_ready) \
-     WHERE queue = ? AND (reserved_at <= ? OR reserved_at > ?) ORDER BY reserved_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
+     WHERE queue = ? AND (reserved_at <= ? OR reserved_at > ?) ORDER BY reserved_at, available_at, id LIMIT ? \
+     FOR UPDATE SKIP LOCKED";
 
 const READY: &str = "SELECT id FROM jobs FORCE INDEX (auditq_jobs_ready) \
      WHERE queue = ? AND reserved_at IS NULL AND available_at <= ? ORDER BY available_at, id LIMIT ? \
@@ -356,11 +357,6 @@ pub(super) async fn time_and_paused(connection: &mut Conn) -> Result<(Duration, 
     let rows: Vec<(u64, Option<String>)> = connection.query(sql).await?;
     let now = Duration::from_micros(rows.first().map_or(0, |row| row.0));
     Ok((now, rows.into_iter().filter_map(|row| row.1).map(QueueName::from_engine).collect()))
-}
-
-/// The most attempts that the table can hold.
-pub(super) async fn attempts_max(connection: &mut Conn) -> Result<u32> {
-    schema::attempts_max(connection).await
 }
 
 fn sorted(good: &[(usize, u64)]) -> Vec<u64> {
