@@ -1,5 +1,7 @@
 //! How fast spooled events become rows, as a ratio to a bulk load.
 
+mod mysql;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -19,6 +21,9 @@ pub(crate) struct Args {
     /// Engine of queue and store
     #[arg(long, default_value = "sqlite")]
     engine: Engine,
+    /// The server, for engines that have one: mysql://root@127.0.0.1:3306; a database of its own is made and dropped
+    #[arg(long)]
+    url: Option<String>,
     /// Events that go the whole way
     #[arg(long, default_value_t = 300_000)]
     events: u64,
@@ -36,6 +41,7 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Engine {
     Sqlite,
+    Mysql,
 }
 
 #[derive(Debug, clap::Args)]
@@ -66,43 +72,69 @@ pub(crate) fn produce(args: &ProduceArgs) -> Result<()> {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let Engine::Sqlite = args.engine;
+    match args.engine {
+        Engine::Sqlite => run_sqlite(args),
+        Engine::Mysql => mysql::run(args),
+    }
+}
+
+fn run_sqlite(args: &Args) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut config = Config::default();
-    config.spool.dir = folder.path().join("spool");
-    config.queue.url = EngineUrl::sqlite(&folder.path().join("audit.db"));
-    config.store.url = config.queue.url.clone();
-    config.worker.workers = args.workers.unwrap_or(config.worker.workers);
-    config.worker.batch = args.batch.unwrap_or(config.worker.batch);
-    let status = Command::new(std::env::current_exe()?)
-        .args(["produce", "--events", &args.events.to_string(), "--dir"])
-        .arg(&config.spool.dir)
-        .status()?;
-    ensure!(status.success(), "the producer failed");
-
-    let resident_before = auditq_worker::resident_bytes().unwrap_or_default();
-    let began = Instant::now();
-    work(config.clone())?;
-    let rows_per_second = per_second(args.events, began);
-    let peak_rss_mb = peak_resident_mb()?;
-
+    let config = config(args, folder.path(), EngineUrl::sqlite(&folder.path().join("audit.db")));
+    let report = measure(args, &config)?;
     let stored = count(&config.store.url.file())?;
     ensure!(stored == args.events, "{stored} rows of {} events", args.events);
     let limit = ["WAL", "DELETE", "OFF"]
         .into_iter()
         .map(|journal| Ok((journal, bulk_load(&config.store.url.file(), folder.path(), journal)?)))
         .collect::<Result<Vec<_>>>()?;
+    print(args, "sqlite", &report, ("limit_by_journal_mode", &limit))
+}
+
+fn config(args: &Args, folder: &Path, url: EngineUrl) -> Config {
+    let mut config = Config::default();
+    config.spool.dir = folder.join("spool");
+    config.queue.url = url.clone();
+    config.store.url = url;
+    config.worker.workers = args.workers.unwrap_or(config.worker.workers);
+    config.worker.batch = args.batch.unwrap_or(config.worker.batch);
+    config
+}
+
+/// What a run of the pipeline took.
+struct Measured {
+    rows_per_second: f64,
+    peak_rss_mb: u64,
+    resident_before: u64,
+}
+
+/// Fills a spool in another process, and measures how fast it is emptied.
+fn measure(args: &Args, config: &Config) -> Result<Measured> {
+    let status = Command::new(std::env::current_exe()?)
+        .args(["produce", "--events", &args.events.to_string(), "--dir"])
+        .arg(&config.spool.dir)
+        .status()?;
+    ensure!(status.success(), "the producer failed");
+    let resident_before = auditq_worker::resident_bytes().unwrap_or_default();
+    let began = Instant::now();
+    work(config.clone())?;
+    let rows_per_second = per_second(args.events, began);
+    Ok(Measured { rows_per_second, peak_rss_mb: peak_resident_mb()?, resident_before })
+}
+
+fn print(args: &Args, engine: &str, measured: &Measured, (name, limit): (&str, &[(&str, f64)])) -> Result<()> {
     let fastest = limit.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
-    let report = json!({
-        "engine": "sqlite",
+    let limits = limit.iter().map(|(way, rate)| ((*way).to_owned(), json!(rate.round())));
+    let mut report = json!({
+        "engine": engine,
         "events": args.events,
-        "rows_per_second": rows_per_second.round(),
+        "rows_per_second": measured.rows_per_second.round(),
         "limit_rows_per_second": fastest.round(),
-        "ratio": (rows_per_second / fastest * 1000.0).round() / 1000.0,
-        "peak_rss_mb": peak_rss_mb,
-        "resident_before_mb": resident_before >> 20,
-        "limit_by_journal_mode": limit.iter().map(|(mode, rate)| ((*mode).to_owned(), json!(rate.round()))).collect::<serde_json::Map<_, _>>(),
+        "ratio": (measured.rows_per_second / fastest * 1000.0).round() / 1000.0,
+        "peak_rss_mb": measured.peak_rss_mb,
+        "resident_before_mb": measured.resident_before >> 20,
     });
+    report[name] = limits.collect::<serde_json::Map<_, _>>().into();
     hot_path::print(args.json, &report)
 }
 

@@ -14,6 +14,14 @@ pub struct EngineUrl {
 pub enum Scheme {
     /// A SQLite file: `sqlite:auditq.db`, `sqlite:///var/lib/auditq/auditq.db`.
     Sqlite,
+    /// PostgreSQL: `postgres://user:password@host:5432/database?sslmode=require`.
+    Postgres,
+    /// MySQL and MariaDB: `mysql://user:password@host:3306/database`.
+    Mysql,
+    /// Redis and Valkey: `redis://user:password@host:6379/0`, `rediss://` with TLS, `unix:` for a socket.
+    Redis,
+    /// NATS JetStream: `nats://user:password@host:4222,other:4222`, `tls://` with TLS.
+    Nats,
     /// Within this process, for tests: `memory:`.
     Memory,
 }
@@ -29,9 +37,18 @@ impl EngineUrl {
             Some(("sqlite", _)) => {
                 return Err("a sqlite URL names a file and nothing else, such as sqlite:auditq.db".to_owned());
             }
+            Some(("postgres" | "postgresql", host)) if !host.is_empty() => Scheme::Postgres,
+            Some(("mysql" | "mariadb", host)) if !host.is_empty() => Scheme::Mysql,
+            Some(("redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+unix", host)) if !host.is_empty() => {
+                Scheme::Redis
+            }
+            Some(("nats" | "tls", host)) if !host.is_empty() => Scheme::Nats,
             Some(("memory", "")) => Scheme::Memory,
             Some((other, _)) => {
-                return Err(format!("{other:?} is not an engine that auditq drives: sqlite:FILE is"));
+                return Err(format!(
+                    "{other:?} is not an engine that auditq drives, or its host is missing: sqlite:FILE, \
+                     postgres://HOST/DB, mysql://HOST/DB, redis://HOST and nats://HOST are"
+                ));
             }
             None => return Err("it is not a URL, such as sqlite:auditq.db".to_owned()),
         };
@@ -42,6 +59,12 @@ impl EngineUrl {
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
+    }
+
+    /// The URL as it was given, with the password in it: for the driver's client, never for people.
+    #[must_use]
+    pub fn with_password(&self) -> &str {
+        &self.url
     }
 
     /// The file that a SQLite URL names: `sqlite:a.db` and `sqlite://a.db` are relative, `sqlite:///a.db` absolute.
@@ -120,6 +143,24 @@ mod tests {
     fn an_unknown_engine_is_refused_without_showing_the_password() {
         let error = EngineUrl::parse("oracle://scott:tiger@host/db").unwrap_err();
         assert!(error.contains("oracle") && !error.contains("tiger"), "{error}");
+    }
+
+    #[test]
+    fn each_scheme_names_its_engine() {
+        for (url, scheme) in [
+            ("postgres://h/d", Scheme::Postgres),
+            ("postgresql://u@h/d", Scheme::Postgres),
+            ("mysql://h/d", Scheme::Mysql),
+            ("mariadb://h/d", Scheme::Mysql),
+            ("redis://h", Scheme::Redis),
+            ("rediss://h/1", Scheme::Redis),
+            ("unix:///run/redis.sock", Scheme::Redis),
+            ("nats://a,b:4223", Scheme::Nats),
+            ("memory:", Scheme::Memory),
+        ] {
+            assert_eq!(EngineUrl::parse(url).unwrap().scheme(), scheme, "{url}");
+        }
+        assert!(EngineUrl::parse("postgres://").is_err());
     }
 
     #[test]

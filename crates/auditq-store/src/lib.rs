@@ -6,6 +6,8 @@ mod query;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -29,6 +29,8 @@ pub struct Engines {
 pub(crate) enum Home {
     /// None that can be shared.
     Apart,
+    #[cfg(feature = "mysql")]
+    Mysql(auditq_mysql::Database),
     #[cfg(feature = "sqlite")]
     Sqlite(auditq_sqlite::Database),
 }
@@ -43,6 +45,8 @@ impl Engines {
         let (queue, admin, queue_home) = open_queue(&config.queue.url, retry_after)?;
         let (store, reader, store_home) = open_store(&config.store.url)?;
         let settlement: Arc<dyn Settlement> = match (queue_home, store_home) {
+            #[cfg(feature = "mysql")]
+            (Home::Mysql(queue), Home::Mysql(store)) if queue.is_same(&store) => crate::mysql::one_transaction(queue),
             #[cfg(feature = "sqlite")]
             (Home::Sqlite(queue), Home::Sqlite(store)) if queue.is_same(&store) => {
                 crate::sqlite::one_transaction(queue)
@@ -70,8 +74,13 @@ fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<QueueSide, Settl
             let home = Home::Sqlite(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
-        #[cfg(not(feature = "sqlite"))]
-        Scheme::Sqlite => Err(unsupported("queue", url)),
+        #[cfg(feature = "mysql")]
+        Scheme::Mysql => {
+            let queue = Arc::new(crate::mysql::open_queue(url, retry_after)?);
+            let home = Home::Mysql(queue.database().clone());
+            Ok((queue.clone(), queue, home))
+        }
+        _ => Err(unsupported("queue", url)),
     }
 }
 
@@ -81,6 +90,12 @@ fn open_store(url: &EngineUrl) -> Result<StoreSide, SettleError> {
         Scheme::Sqlite => {
             let store = Arc::new(crate::sqlite::open_store(url)?);
             let home = Home::Sqlite(store.database().clone());
+            Ok((store.clone(), store, home))
+        }
+        #[cfg(feature = "mysql")]
+        Scheme::Mysql => {
+            let store = Arc::new(crate::mysql::open_store(url)?);
+            let home = Home::Mysql(store.database().clone());
             Ok((store.clone(), store, home))
         }
         _ => Err(unsupported("store", url)),

@@ -7,6 +7,8 @@ mod delivery;
 mod engines;
 mod forwarder;
 mod limits;
+#[cfg(feature = "mysql")]
+mod mysql;
 mod observer;
 mod parcel;
 mod patience;

@@ -2,8 +2,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auditq_mysql::testing::TestDatabase;
 use auditq_queue::conformance::Subject;
 use auditq_queue::memory::MemoryQueue;
+use auditq_queue::mysql::{MysqlQueue, MysqlQueueOptions};
 use auditq_queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use auditq_queue::{Clock, ManualClock, QueueAdmin};
 use auditq_sqlite::{Database, Options};
@@ -31,6 +33,19 @@ pub(crate) async fn sqlite_at(path: &Path, clock: Arc<dyn Clock>) -> SqliteQueue
     let database = Database::open(path, Options::default()).unwrap();
     let options = SqliteQueueOptions { retry_after: RETRY_AFTER, clock, ..SqliteQueueOptions::default() };
     let queue = SqliteQueue::open(database, options).unwrap();
+    queue.migrate().await.unwrap();
+    queue
+}
+
+pub(crate) async fn mysql() -> Subject {
+    let (clock, database) = (clock(), TestDatabase::new().await);
+    let queue = Arc::new(mysql_in(&database, Some(Arc::clone(&clock) as _)).await);
+    Subject { queue: Arc::clone(&queue) as _, admin: queue, clock: Some(clock), keep: Box::new(database) }
+}
+
+pub(crate) async fn mysql_in(database: &TestDatabase, clock: Option<Arc<dyn Clock>>) -> MysqlQueue {
+    let options = MysqlQueueOptions { retry_after: RETRY_AFTER, clock, ..MysqlQueueOptions::default() };
+    let queue = MysqlQueue::open(database.open(), options).unwrap();
     queue.migrate().await.unwrap();
     queue
 }

@@ -1,9 +1,10 @@
-//! The audit table in SQLite: its promises, and what it does under trouble.
+//! The audit table: the promises of each driver, and what it does under trouble.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test may panic and may speak")]
 
 mod child;
 mod disk;
+mod mysql_database;
 mod orders;
 mod plans;
 mod processes;
@@ -15,3 +16,4 @@ mod upkeep;
 use crate::support::InFile;
 
 auditq_store::store_conformance!(sqlite, InFile::new());
+auditq_store::store_conformance!(mysql, mysql_database::InDatabase::new());

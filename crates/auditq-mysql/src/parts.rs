@@ -1,0 +1,44 @@
+use std::ops::Range;
+
+/// How many rows one statement may have. A few sizes, so that each is prepared once for a connection.
+const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
+
+/// Cuts rows of these sizes in bytes into statements of a few counts of rows; each fits into a packet of so many bytes,
+/// unless it is of one row.
+pub fn parts(sizes: &[usize], packet: usize) -> impl Iterator<Item = Range<usize>> + Send {
+    let mut begin = 0;
+    std::iter::from_fn(move || {
+        let left = &sizes[begin..];
+        let mut bytes = 0;
+        let fitting = left.iter().take(ROWS[0]).take_while(|size| {
+            bytes += *size;
+            bytes <= packet
+        });
+        let fits = fitting.count().max(1).min(left.len());
+        let count = ROWS.into_iter().find(|count| *count <= fits)?;
+        begin += count;
+        Some(begin - count..begin)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(rows: usize, bytes: usize, packet: usize) -> Vec<usize> {
+        parts(&vec![bytes; rows], packet).map(|part| part.len()).collect()
+    }
+
+    #[test]
+    fn a_batch_is_cut_into_few_sizes() {
+        assert_eq!(counts(0, 10, 1 << 24), [0_usize; 0]);
+        assert_eq!(counts(600, 10, 1 << 24), [256, 256, 64, 16, 4, 4]);
+        assert_eq!(counts(3, 10, 1 << 24), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_statement_fits_into_a_packet_or_is_one_row() {
+        assert_eq!(counts(6, 200, 1_000), [4, 1, 1]);
+        assert_eq!(counts(2, 2_000, 1_000), [1, 1]);
+    }
+}

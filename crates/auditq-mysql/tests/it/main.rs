@@ -1,0 +1,6 @@
+//! Connecting to MySQL, and what errors say.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod connecting;
+mod running;

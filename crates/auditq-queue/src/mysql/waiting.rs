@@ -1,0 +1,381 @@
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use auditq_mysql::mysql_async::prelude::{FromValue, Queryable as _};
+use auditq_mysql::mysql_async::{Conn, Params, Result, Row, Value};
+use auditq_mysql::parts;
+use bytes::Bytes;
+
+use super::time::Time;
+use crate::message::RESERVED_BYTES_MAX;
+use crate::{Control, MessageId, NewMessage, QueueName, QueueSizes, Receipt, Remainder, Reserved};
+
+/// How many messages one reservation looks for at the most, however many are asked for.
+const TAKEN_MAX: usize = 10_000;
+
+/// How many payloads are read before their size is known.
+const READ_FIRST: usize = 4;
+
+/// Up to here messages are counted one by one, which takes some hundredths of a second; beyond, the server estimates.
+const COUNTED_MAX: u64 = 100_000;
+
+/// Adds the messages that are neither waiting nor failed already.
+pub(super) async fn add(
+    connection: &mut Conn,
+    batch: &[NewMessage],
+    (connection_name, packet): (&str, usize),
+    time: Time,
+) -> Result<()> {
+    let known = known_of(connection, batch, connection_name).await?;
+    let mut seen = HashSet::new();
+    let new: Vec<&NewMessage> =
+        batch.iter().filter(|message| !known.contains(&message.id) && seen.insert(&message.id)).collect();
+    let step: u64 = connection.query_first("SELECT @@auto_increment_increment").await?.unwrap_or(1);
+    let sizes: Vec<usize> = new.iter().map(|message| message.payload.len() + 1_100).collect();
+    for part in parts(&sizes, packet) {
+        let messages = &new[part];
+        let rows = vec!["(?, ?, 0, NULL, ?, ?)"; messages.len()].join(", ");
+        let sql =
+            format!("INSERT INTO jobs (queue, payload, attempts, reserved_at, available_at, created_at) VALUES {rows}");
+        let values = messages.iter().flat_map(|message| {
+            let payload = Value::Bytes(message.payload.to_vec());
+            [message.queue.as_str().into(), payload, time.after(message.delay).into(), time.now.into()]
+        });
+        connection.exec_drop(sql, Params::Positional(values.collect())).await?;
+        // The numbers of one statement's rows follow each other.
+        let first = connection.last_insert_id().unwrap_or(0);
+        let rows = vec!["(?, ?)"; messages.len()].join(", ");
+        let numbered = messages.iter().zip(0..);
+        let values = numbered.flat_map(|(message, n)| [(first + n * step).into(), message.id.as_str().into()]);
+        let sql = format!("INSERT INTO auditq_messages (job_id, message_id) VALUES {rows}");
+        connection.exec_drop(sql, Params::Positional(values.collect())).await?;
+    }
+    Ok(())
+}
+
+/// Which messages of a batch are waiting or failed already.
+///
+/// Nobody tells us when Laravel removes a job, so an id may be left over; such are dropped here.
+async fn known_of(connection: &mut Conn, batch: &[NewMessage], connection_name: &str) -> Result<HashSet<MessageId>> {
+    let (mut known, mut left_over) = (HashSet::new(), Vec::new());
+    let ids: Vec<&str> = batch.iter().map(|message| message.id.as_str()).collect();
+    for part in parts(&vec![1; ids.len()], usize::MAX) {
+        let ids = &ids[part];
+        let places = vec!["?"; ids.len()].join(", ");
+        let waiting = format!(
+            "SELECT known.message_id, known.job_id, jobs.id IS NOT NULL FROM auditq_messages AS known \
+             LEFT JOIN jobs ON jobs.id = known.job_id WHERE known.message_id IN ({places})"
+        );
+        let values: Vec<Value> = ids.iter().map(Value::from).collect();
+        for (id, job, waits) in
+            connection.exec::<(String, u64, bool), _, _>(waiting, Params::Positional(values.clone())).await?
+        {
+            if waits {
+                known.insert(MessageId::new(id));
+            } else {
+                left_over.push(job);
+            }
+        }
+        let failed = format!("SELECT uuid FROM failed_jobs WHERE uuid IN ({places}) AND connection = ?");
+        let values = values.into_iter().chain([connection_name.into()]).collect();
+        let failed: Vec<String> = connection.exec(failed, Params::Positional(values)).await?;
+        known.extend(failed.into_iter().map(MessageId::new));
+    }
+    if !left_over.is_empty() {
+        connection.query_drop(format!("DELETE FROM auditq_messages WHERE job_id IN ({})", list(&left_over))).await?;
+    }
+    Ok(known)
+}
+
+/// Reserves up to `limit` messages of those queues that are not paused.
+pub(super) async fn take(
+    connection: &mut Conn,
+    queues: &[&QueueName],
+    limit: usize,
+    attempts_max: u32,
+    time: Time,
+) -> Result<Vec<Reserved>> {
+    let limit = limit.min(TAKEN_MAX);
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    for queue in queues {
+        let ids = available(connection, queue, limit - taken.len(), time).await?;
+        let mut rows = Vec::with_capacity(ids.len());
+        while rows.len() < ids.len() && bytes < RESERVED_BYTES_MAX {
+            // As many as will fit if they are as large as those before.
+            let step = (RESERVED_BYTES_MAX - bytes) / (bytes / taken.len().max(1)).max(1 << 10);
+            let end = ids.len().min(rows.len() + if taken.is_empty() { READ_FIRST } else { step.max(1) });
+            for (id, message) in read_rows(connection, &ids[rows.len()..end], queue, attempts_max).await? {
+                if bytes >= RESERVED_BYTES_MAX {
+                    break;
+                }
+                bytes += message.payload.len();
+                rows.push(id);
+                taken.push(message);
+            }
+        }
+        reserve_rows(connection, rows, attempts_max, time).await?;
+    }
+    Ok(taken)
+}
+
+/// The rows that can be reserved, lapsed reservations first, locked. Those that others have locked are passed over.
+async fn available(connection: &mut Conn, queue: &QueueName, limit: usize, time: Time) -> Result<Vec<u64>> {
+    let rows = (queue.as_str(), time.lapsed(), time.impossible(), limit as u64);
+    let mut ids: Vec<u64> = connection.exec(LAPSED, rows).await?;
+    if ids.len() < limit {
+        let rows = (queue.as_str(), time.now, (limit - ids.len()) as u64);
+        ids.extend(connection.exec::<u64, _, _>(READY, rows).await?);
+    }
+    Ok(ids)
+}
+
+// In the order of the index, so that no more rows are locked than are taken.
+const LAPSED: &str = "SELECT id FROM jobs FORCE INDEX (auditq_jobs_ready) \
+     WHERE queue = ? AND (reserved_at <= ? OR reserved_at > ?) ORDER BY reserved_at, available_at, id LIMIT ? \
+     FOR UPDATE SKIP LOCKED";
+
+const READY: &str = "SELECT id FROM jobs FORCE INDEX (auditq_jobs_ready) \
+     WHERE queue = ? AND reserved_at IS NULL AND available_at <= ? ORDER BY available_at, id LIMIT ? \
+     FOR UPDATE SKIP LOCKED";
+
+/// Reads locked rows, in the order of `ids`, as they will be once they are reserved.
+async fn read_rows(
+    connection: &mut Conn,
+    ids: &[u64],
+    queue: &QueueName,
+    attempts_max: u32,
+) -> Result<Vec<(u64, Reserved)>> {
+    let sql = format!("SELECT id, attempts, created_at, payload FROM jobs WHERE id IN ({})", list(ids));
+    let rows = connection.query::<Row, _>(sql).await?;
+    let mut found: HashMap<u64, Reserved> = rows.into_iter().map(|row| read(row, queue, attempts_max)).collect();
+    Ok(ids.iter().filter_map(|id| found.remove_entry(id)).collect())
+}
+
+async fn reserve_rows(connection: &mut Conn, mut rows: Vec<u64>, attempts_max: u32, time: Time) -> Result<()> {
+    rows.sort_unstable();
+    for rows in rows.chunks(1_000) {
+        // The attempts are bounded, because those of a row that others can write may be anything.
+        let sql = format!(
+            "UPDATE jobs SET reserved_at = {}, attempts = LEAST(GREATEST(attempts, 0), {}) + 1 WHERE id IN ({})",
+            time.next,
+            attempts_max - 1,
+            list(rows)
+        );
+        connection.query_drop(sql).await?;
+    }
+    Ok(())
+}
+
+fn read(mut row: Row, queue: &QueueName, attempts_max: u32) -> (u64, Reserved) {
+    let id: u64 = cell(&mut row, 0).unwrap_or(0);
+    let before: i64 = cell(&mut row, 1).unwrap_or(0);
+    let attempts = u32::try_from(before.max(0)).unwrap_or(u32::MAX).min(attempts_max - 1) + 1;
+    let message = Reserved {
+        receipt: Receipt { id: id.to_string(), attempt: attempts },
+        queue: queue.clone(),
+        attempts,
+        created_at: cell(&mut row, 2).unwrap_or(0),
+        payload: cell::<Vec<u8>>(&mut row, 3).unwrap_or_default().into(),
+    };
+    (id, message)
+}
+
+/// A column's value, or nothing when it is of another type than it should be.
+pub(super) fn cell<T: FromValue>(row: &mut Row, column: usize) -> Option<T> {
+    row.take_opt(column)?.ok()
+}
+
+/// When the next message that nobody can reserve now becomes available by itself.
+pub(super) async fn next_due(connection: &mut Conn, queues: &[&QueueName], time: Time) -> Result<Option<i64>> {
+    let mut next: Option<i64> = None;
+    for queue in queues {
+        let lapses = first_reserved(connection, queue).await?.map(|at| at.saturating_add(time.retry_after));
+        for due in [first_available(connection, queue).await?, lapses].into_iter().flatten() {
+            next = Some(next.map_or(due, |next| next.min(due)));
+        }
+    }
+    Ok(next.filter(|due| *due > time.now))
+}
+
+async fn first_available(connection: &mut Conn, queue: &QueueName) -> Result<Option<i64>> {
+    let sql = "SELECT available_at FROM jobs FORCE INDEX (auditq_jobs_ready) \
+               WHERE queue = ? AND reserved_at IS NULL ORDER BY available_at LIMIT 1";
+    connection.exec_first(sql, (queue.as_str(),)).await
+}
+
+async fn first_reserved(connection: &mut Conn, queue: &QueueName) -> Result<Option<i64>> {
+    let sql = "SELECT reserved_at FROM jobs FORCE INDEX (auditq_jobs_ready) \
+               WHERE queue = ? AND reserved_at IS NOT NULL ORDER BY reserved_at LIMIT 1";
+    connection.exec_first(sql, (queue.as_str(),)).await
+}
+
+/// Locks the rows of those receipts that are not stale, in the order of their ids; each receipt counts once.
+///
+/// Returns the places in `receipts` of the good ones with their rows, and the stale ones.
+pub(super) async fn lock<'r>(
+    connection: &mut Conn,
+    receipts: impl Iterator<Item = &'r Receipt> + Clone + Send,
+) -> Result<(Vec<(usize, u64)>, Vec<Receipt>)> {
+    let ids: BTreeSet<u64> = receipts.clone().filter_map(row_id).collect();
+    let ids: Vec<u64> = ids.into_iter().collect();
+    let mut held = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(1_000) {
+        let sql = "SELECT id, attempts FROM jobs WHERE id IN";
+        let sql = format!("{sql} ({}) AND reserved_at IS NOT NULL ORDER BY id FOR UPDATE", list(ids));
+        held.extend(connection.query::<(u64, i64), _>(sql).await?);
+    }
+    let (mut good, mut stale) = (Vec::new(), Vec::new());
+    for (place, receipt) in receipts.enumerate() {
+        let row = row_id(receipt).filter(|row| held.get(row) == Some(&i64::from(receipt.attempt)));
+        match row {
+            Some(row) => {
+                held.remove(&row);
+                good.push((place, row));
+            }
+            None => stale.push(receipt.clone()),
+        }
+    }
+    Ok((good, stale))
+}
+
+/// Begins reservations anew; returns the receipts that were stale.
+pub(super) async fn hold_on(connection: &mut Conn, held: &[Receipt], time: Time) -> Result<Vec<Receipt>> {
+    let (good, stale) = lock(connection, held.iter()).await?;
+    for rows in sorted(&good).chunks(1_000) {
+        let sql = format!("UPDATE jobs SET reserved_at = {} WHERE id IN ({})", time.next, list(rows));
+        connection.query_drop(sql).await?;
+    }
+    Ok(stale)
+}
+
+/// Deletes messages inside the caller's transaction; returns the receipts that were stale.
+///
+/// A store in the same database calls it to insert the rows of some messages and delete the messages in one step.
+///
+/// # Errors
+/// As the server's; the caller must then undo its transaction.
+pub async fn delete_in(connection: &mut Conn, done: &[Receipt]) -> Result<Vec<Receipt>> {
+    let (good, stale) = lock(connection, done.iter()).await?;
+    drop_rows(connection, &sorted(&good)).await?;
+    Ok(stale)
+}
+
+/// Removes rows that are locked.
+pub(super) async fn drop_rows(connection: &mut Conn, rows: &[u64]) -> Result<()> {
+    for rows in rows.chunks(1_000) {
+        let rows = list(rows);
+        connection.query_drop(format!("DELETE FROM jobs WHERE id IN ({rows})")).await?;
+        connection.query_drop(format!("DELETE FROM auditq_messages WHERE job_id IN ({rows})")).await?;
+    }
+    Ok(())
+}
+
+/// Makes messages available from `due` on; returns the receipts that were stale.
+pub(super) async fn give_back(connection: &mut Conn, held: &[Remainder], due: i64) -> Result<Vec<Receipt>> {
+    let (good, stale) = lock(connection, held.iter().map(|remainder| &remainder.receipt)).await?;
+    for rows in sorted(&good).chunks(1_000) {
+        let sql = format!("UPDATE jobs SET reserved_at = NULL, available_at = {due} WHERE id IN ({})", list(rows));
+        connection.query_drop(sql).await?;
+    }
+    for (place, row) in good {
+        if let Some(payload) = &held[place].payload {
+            connection.exec_drop("UPDATE jobs SET payload = ? WHERE id = ?", (payload.to_vec(), row)).await?;
+        }
+    }
+    Ok(stale)
+}
+
+/// Counts one queue's messages.
+pub(super) async fn count(connection: &mut Conn, queue: &QueueName, time: Time) -> Result<QueueSizes> {
+    let now = time.now;
+    let ready = count_where(connection, queue, &format!("reserved_at IS NULL AND available_at <= {now}")).await?;
+    let delayed = count_where(connection, queue, &format!("reserved_at IS NULL AND available_at > {now}")).await?;
+    let reserved = count_where(connection, queue, "reserved_at IS NOT NULL").await?;
+    let oldest = [
+        first_available(connection, queue).await?,
+        first_reserved(connection, queue).await?.map(|at| at.saturating_add(time.retry_after)),
+    ];
+    let age = |since: i64| u64::try_from(now.checked_sub(since)?).ok().map(Duration::from_secs);
+    Ok(QueueSizes {
+        ready: ready.0,
+        delayed: delayed.0,
+        reserved: reserved.0,
+        oldest: oldest.into_iter().flatten().filter_map(age).max(),
+        estimated: ready.1 || delayed.1 || reserved.1,
+        ..QueueSizes::default()
+    })
+}
+
+/// How many rows, and whether that is an estimate: an index counts no faster than one by one.
+async fn count_where(connection: &mut Conn, queue: &QueueName, condition: &str) -> Result<(u64, bool)> {
+    let rows = format!("SELECT 1 FROM jobs FORCE INDEX (auditq_jobs_ready) WHERE queue = ? AND {condition}");
+    let counted = format!("SELECT count(*) FROM ({rows} LIMIT {}) AS counted", COUNTED_MAX + 1);
+    let counted: u64 = connection.exec_first(counted, (queue.as_str(),)).await?.unwrap_or(0);
+    if counted <= COUNTED_MAX {
+        return Ok((counted, false));
+    }
+    let plan: Option<Row> = connection.exec_first(format!("EXPLAIN {rows}"), (queue.as_str(),)).await?;
+    let estimated = plan.and_then(|mut plan| plan.take_opt::<u64, _>("rows")?.ok());
+    Ok((estimated.unwrap_or(0).max(counted), true))
+}
+
+/// Drops up to `limit` messages of a queue; returns how many.
+pub(super) async fn drop_some(connection: &mut Conn, queue: &QueueName, limit: usize) -> Result<usize> {
+    let sql = "SELECT id FROM jobs WHERE queue = ? LIMIT ? FOR UPDATE";
+    let mut rows: Vec<u64> = connection.exec(sql, (queue.as_str(), limit as u64)).await?;
+    rows.sort_unstable();
+    drop_rows(connection, &rows).await?;
+    Ok(rows.len())
+}
+
+pub(super) async fn pause(connection: &mut Conn, queue: &QueueName) -> Result<()> {
+    let sql = "INSERT INTO auditq_paused (queue) VALUES (?) ON DUPLICATE KEY UPDATE queue = queue";
+    connection.exec_drop(sql, (queue.as_str(),)).await
+}
+
+pub(super) async fn resume(connection: &mut Conn, queue: &QueueName) -> Result<()> {
+    connection.exec_drop("DELETE FROM auditq_paused WHERE queue = ?", (queue.as_str(),)).await
+}
+
+pub(super) async fn ask_for_restart(connection: &mut Conn) -> Result<()> {
+    let sql = "INSERT INTO auditq_control (name, value) VALUES ('restart', 1) \
+               ON DUPLICATE KEY UPDATE value = value + 1";
+    connection.query_drop(sql).await
+}
+
+pub(super) async fn control(connection: &mut Conn) -> Result<Control> {
+    let restart = connection.query_first("SELECT value FROM auditq_control WHERE name = 'restart'").await?;
+    let paused: Vec<String> = connection.query("SELECT queue FROM auditq_paused ORDER BY queue").await?;
+    let paused = paused.into_iter().map(QueueName::from_engine).collect();
+    Ok(Control { paused, restart: restart.unwrap_or(0) })
+}
+
+/// The server's time since 1970, and the queues that nothing is to be taken from: one question.
+pub(super) async fn time_and_paused(connection: &mut Conn) -> Result<(Duration, Vec<QueueName>)> {
+    let sql = "SELECT CAST(unix_timestamp(now(6)) * 1000000 AS SIGNED), paused.queue \
+               FROM (SELECT 1) AS one LEFT JOIN auditq_paused AS paused ON TRUE";
+    let rows: Vec<(u64, Option<String>)> = connection.query(sql).await?;
+    let now = Duration::from_micros(rows.first().map_or(0, |row| row.0));
+    Ok((now, rows.into_iter().filter_map(|row| row.1).map(QueueName::from_engine).collect()))
+}
+
+fn sorted(good: &[(usize, u64)]) -> Vec<u64> {
+    let mut rows: Vec<u64> = good.iter().map(|(_, row)| *row).collect();
+    rows.sort_unstable();
+    rows
+}
+
+/// Numbers for an IN; there is nothing in them to escape.
+pub(super) fn list(numbers: &[u64]) -> String {
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The row a receipt is for, if it is one of this driver's.
+fn row_id(receipt: &Receipt) -> Option<u64> {
+    receipt.id.parse().ok()
+}
+
+/// A payload as a value; it was checked to be UTF-8 when it came in.
+pub(super) fn text(payload: Option<&Bytes>) -> Value {
+    payload.map_or(Value::NULL, |payload| Value::Bytes(payload.to_vec()))
+}

@@ -1,0 +1,106 @@
+use auditq_mysql::mysql_async::prelude::Queryable as _;
+use auditq_mysql::mysql_async::{Conn, Result};
+
+use super::rows;
+
+/// One migration at a time, in all processes.
+pub(super) const LOCK: &str = "auditq store ";
+
+/// Forward only: a migration that was released is never changed, and a later one is added below it.
+const MIGRATIONS: &[(&str, &str)] = &[("store 1", include_str!("0001_audit_sql_logs.sql"))];
+
+/// Why a database cannot be migrated. It was left as it is.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Obstacle {
+    #[error(
+        "cannot use the table audit_sql_logs in {place}: it lacks the columns {}, so another program made it; rename \
+         it (RENAME TABLE audit_sql_logs TO audit_sql_logs_old) or give auditq another database",
+        missing.join(", ")
+    )]
+    OtherShape { place: String, missing: Vec<&'static str> },
+    #[error(
+        "cannot use the table audit_sql_logs in {place}: its engine is {engine}, which has no transactions; \
+             change it (ALTER TABLE audit_sql_logs ENGINE=InnoDB)"
+    )]
+    OtherEngine { place: String, engine: String },
+    #[error(
+        "cannot use {place}: a newer release of auditq made it (it has the migration {name:?}); install that release"
+    )]
+    Newer { place: String, name: String },
+}
+
+/// Brings the tables up to date.
+///
+/// The inner error says why it must not be done; nothing was changed then. The server commits each of these statements
+/// by itself, so each can be run again.
+pub(super) async fn migrate(
+    connection: &mut Conn,
+    place: &str,
+    collation: &str,
+    now_us: i64,
+) -> Result<std::result::Result<(), Obstacle>> {
+    let place = || place.to_owned();
+    let applied = applied(connection).await?;
+    if let Some(name) = applied.iter().find(|name| MIGRATIONS.iter().all(|(known, _)| known != name)) {
+        return Ok(Err(Obstacle::Newer { place: place(), name: name.clone() }));
+    }
+    let present = columns(connection).await?;
+    if present.is_empty() {
+        // New, or renamed away to begin another: whatever was noted is no longer so.
+        return run(connection, &[], collation, now_us).await.map(Ok);
+    }
+    let missing: Vec<_> =
+        rows::COLUMNS.iter().copied().filter(|name| !present.iter().any(|have| have == name)).collect();
+    let older = !applied.is_empty() && applied.len() < MIGRATIONS.len();
+    if !missing.is_empty() && !older {
+        return Ok(Err(Obstacle::OtherShape { place: place(), missing }));
+    }
+    if let Some(engine) = engine(connection).await?.filter(|engine| !engine.eq_ignore_ascii_case("InnoDB")) {
+        return Ok(Err(Obstacle::OtherEngine { place: place(), engine }));
+    }
+    run(connection, &applied, collation, now_us).await.map(Ok)
+}
+
+async fn run(connection: &mut Conn, applied: &[String], collation: &str, now_us: i64) -> Result<()> {
+    let todo: Vec<_> = MIGRATIONS.iter().filter(|(name, _)| !applied.iter().any(|done| done == name)).collect();
+    if todo.is_empty() {
+        return Ok(());
+    }
+    connection
+        .query_drop(
+            "CREATE TABLE IF NOT EXISTS auditq_migrations (\
+             name varchar(64) NOT NULL PRIMARY KEY, applied_at bigint NOT NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
+        )
+        .await?;
+    for (name, sql) in todo {
+        for statement in sql.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+            connection.query_drop(statement.replace("{collation}", collation)).await?;
+        }
+        let note = "INSERT INTO auditq_migrations (name, applied_at) VALUES (?, ?) \
+                    ON DUPLICATE KEY UPDATE applied_at = VALUES(applied_at)";
+        connection.exec_drop(note, (*name, now_us)).await?;
+    }
+    Ok(())
+}
+
+/// The store's migrations that were applied; the table is shared with the queue's.
+async fn applied(connection: &mut Conn) -> Result<Vec<String>> {
+    let table = "SELECT 1 FROM information_schema.tables \
+                 WHERE table_schema = database() AND table_name = 'auditq_migrations'";
+    if connection.query_first::<i64, _>(table).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    connection.query("SELECT name FROM auditq_migrations WHERE name LIKE 'store %' ORDER BY name").await
+}
+
+async fn columns(connection: &mut Conn) -> Result<Vec<String>> {
+    let sql = "SELECT column_name FROM information_schema.columns \
+               WHERE table_schema = database() AND table_name = 'audit_sql_logs'";
+    connection.query(sql).await
+}
+
+async fn engine(connection: &mut Conn) -> Result<Option<String>> {
+    let sql = "SELECT engine FROM information_schema.tables \
+               WHERE table_schema = database() AND table_name = 'audit_sql_logs'";
+    Ok(connection.query_first::<Option<String>, _>(sql).await?.flatten())
+}
