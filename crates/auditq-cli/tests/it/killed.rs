@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const SETTINGS: &str = "[spool]\nsegment_bytes = 262144\nmax_bytes = 1073741824\n[worker]\nmessage_events = 50\n";
 
 fn rounds() -> u64 {
-    std::env::var("AUDITQ_CRASH_ROUNDS").map_or(8, |rounds| rounds.parse().unwrap())
+    std::env::var("AUDITQ_TEST_CRASH_ROUNDS").map_or(8, |rounds| rounds.parse().unwrap())
 }
 
 /// The application: records numbered statements until it is killed, and notes each number once `record` has returned.
@@ -51,8 +51,6 @@ fn start_application(folder: &Path, round: u64) -> Child {
 fn work(folder: &Path, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_auditq"));
     command.arg("work").args(options).current_dir(folder).stdin(Stdio::null());
-    // The binary refuses settings that it does not know.
-    command.env_remove("AUDITQ_CRASH_ROUNDS");
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

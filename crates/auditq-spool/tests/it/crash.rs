@@ -12,7 +12,8 @@ use crate::child;
 use crate::support::{Delivered, drain, drain_at_most, eventually, open};
 
 fn rounds() -> u64 {
-    std::env::var("AUDITQ_CRASH_ROUNDS").map_or(50, |rounds| rounds.parse().expect("AUDITQ_CRASH_ROUNDS is a number"))
+    std::env::var("AUDITQ_TEST_CRASH_ROUNDS")
+        .map_or(50, |rounds| rounds.parse().expect("AUDITQ_TEST_CRASH_ROUNDS is a number"))
 }
 
 #[test]

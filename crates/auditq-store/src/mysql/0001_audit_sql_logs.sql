@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS audit_sql_logs (
   UNIQUE KEY auditq_logs_by_event (`event_id`),
   KEY auditq_logs_by_time (`occurred_at`),
   KEY auditq_logs_by_username (`username`(191), `occurred_at`),
+  KEY auditq_logs_by_user_id (`user_id`(64), `occurred_at`),
   KEY auditq_logs_by_request (`request_id`(64)),
   KEY auditq_logs_by_fingerprint (`fingerprint`, `occurred_at`),
   KEY auditq_logs_by_query_hash (`query_hash`)

@@ -25,7 +25,7 @@ async fn processes_that_store_at_once_store_each_event_once() {
 async fn a_kill_while_storing_leaves_whole_batches_and_they_can_be_stored_again() {
     let folder = tempfile::tempdir().unwrap();
     let (file, acks) = (folder.path().join("audit.db"), folder.path().join("acks"));
-    let rounds: u64 = std::env::var("CRASH_ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());
+    let rounds: u64 = std::env::var("AUDITQ_TEST_CRASH_ROUNDS").map_or(15, |rounds| rounds.parse().unwrap());
     let mut first = 0;
     for round in 0..rounds {
         kill_after_some(&file, &acks, first, Duration::from_micros(round % 20 * 700));

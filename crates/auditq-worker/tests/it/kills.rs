@@ -1,6 +1,6 @@
 //! The whole way under SIGKILL: what an application recorded is in the audit table, and once.
 //!
-//! `CRASH_ROUNDS` sets how often each test kills; 20 times unless it is set.
+//! `AUDITQ_TEST_CRASH_ROUNDS` sets how often each test kills; 20 times unless it is set.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -35,7 +35,8 @@ const EVENTS: u64 = 300;
 const MESSAGE_EVENTS: usize = 50;
 
 fn rounds() -> u64 {
-    std::env::var("CRASH_ROUNDS").map_or(20, |rounds| rounds.parse().expect("CRASH_ROUNDS is a number"))
+    std::env::var("AUDITQ_TEST_CRASH_ROUNDS")
+        .map_or(20, |rounds| rounds.parse().expect("AUDITQ_TEST_CRASH_ROUNDS is a number"))
 }
 
 /// A folder with a spool, and queue and store in one file or in two.

@@ -14,7 +14,8 @@ use crate::support::{alice, events, read, small_config};
 const ROLE: &str = "AUDITQ_TEST_ROLE";
 
 fn rounds() -> u64 {
-    std::env::var("AUDITQ_CRASH_ROUNDS").map_or(20, |rounds| rounds.parse().expect("AUDITQ_CRASH_ROUNDS is a number"))
+    std::env::var("AUDITQ_TEST_CRASH_ROUNDS")
+        .map_or(20, |rounds| rounds.parse().expect("AUDITQ_TEST_CRASH_ROUNDS is a number"))
 }
 
 #[test]
