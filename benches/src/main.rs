@@ -2,6 +2,7 @@
 
 mod hot_path;
 mod pipeline;
+mod torture;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -23,6 +24,14 @@ enum Command {
     /// Fills a spool and exits: a part of `pipeline`, which runs it as a process of its own
     #[command(hide = true)]
     Produce(pipeline::ProduceArgs),
+    /// Kills producers, workers, connections and the server again and again, and counts what was lost or doubled
+    Torture(torture::Args),
+    /// Records until it is killed: a part of `torture`
+    #[command(hide = true)]
+    TortureProduce(torture::ProduceArgs),
+    /// Forwards and stores until it is killed: a part of `torture`
+    #[command(hide = true)]
+    TortureWork(torture::WorkArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -30,5 +39,8 @@ fn main() -> anyhow::Result<()> {
         Command::HotPath(args) => hot_path::run(&args),
         Command::Pipeline(args) => pipeline::run(&args),
         Command::Produce(args) => pipeline::produce(&args),
+        Command::Torture(args) => torture::run(&args),
+        Command::TortureProduce(args) => torture::produce(&args),
+        Command::TortureWork(args) => torture::work(&args),
     }
 }

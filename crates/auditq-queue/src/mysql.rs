@@ -6,12 +6,13 @@
 //!
 //! Messages are taken with SKIP LOCKED and settled by primary key in the order of their ids, under READ COMMITTED;
 //! what still meets a deadlock is done again by itself. There is no trigger, which would take a right that few users
-//! have: sizes are counted from an index up to 100,000 and said to be estimates beyond. The server tells nobody that a
+//! have: sizes are counted from an index up to 20,000 and said to be estimates beyond. The server tells nobody that a
 //! message came: one that another process pushed is found within about a second.
 
 mod errors;
 mod failed;
 mod schema;
+mod sizes;
 mod time;
 mod waiting;
 
@@ -298,8 +299,10 @@ impl QueueAdmin for MysqlQueue {
     async fn sizes(&self, queue: &QueueName) -> Result<QueueSizes> {
         let name = self.options.connection.as_str();
         let run = self.database.snapshot("count messages");
-        let (sizes, (failed, more)) = attempt!(run, connection => count(self, connection, queue, name).await)?;
-        Ok(QueueSizes { failed, estimated: sizes.estimated || more, ..sizes })
+        Ok(attempt!(run, connection => match self.time(connection).await {
+            Ok(time) => sizes::count(connection, queue, name, time).await,
+            Err(error) => Err(error),
+        })?)
     }
 
     async fn queues(&self) -> Result<Vec<QueueName>> {
@@ -369,15 +372,4 @@ impl QueueAdmin for MysqlQueue {
         let run = self.database.snapshot("read what is asked of workers");
         Ok(attempt!(run, connection => waiting::control(connection).await)?)
     }
-}
-
-async fn count(
-    queue: &MysqlQueue,
-    connection: &mut Conn,
-    name: &QueueName,
-    connection_name: &str,
-) -> mysql_async::Result<(QueueSizes, (u64, bool))> {
-    let time = queue.time(connection).await?;
-    let sizes = waiting::count(connection, name, time).await?;
-    Ok((sizes, failed::count(connection, name, connection_name).await?))
 }

@@ -11,9 +11,6 @@ use crate::{FailedFilter, FailedMessage, FailedPage, MessageId, QueueName, Recei
 /// The longest id taken from a payload; Laravel's column holds 255 characters, and a suffix must fit.
 const ID_BYTES_MAX: usize = 200;
 
-/// Up to here failed messages are counted; there are hardly ever so many.
-const COUNTED_MAX: u64 = 100_000;
-
 /// Moves messages to the failed set; returns the receipts that were stale.
 pub(super) async fn bury(
     connection: &mut Conn,
@@ -84,16 +81,6 @@ fn uuid_in(payload: &[u8]) -> Option<String> {
 /// A new id in the shape that Laravel gives its own.
 fn new_id() -> String {
     uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string()
-}
-
-/// How many messages of a queue were given up, and whether there are more than were counted.
-pub(super) async fn count(connection: &mut Conn, queue: &QueueName, connection_name: &str) -> Result<(u64, bool)> {
-    let sql = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM failed_jobs WHERE connection = ? AND queue = ? LIMIT {}) AS counted",
-        COUNTED_MAX + 1
-    );
-    let counted: u64 = connection.exec_first(sql, (connection_name, queue.as_str())).await?.unwrap_or(0);
-    Ok((counted, counted > COUNTED_MAX))
 }
 
 /// The queues that hold messages, waiting or failed.

@@ -8,16 +8,13 @@ use bytes::Bytes;
 
 use super::time::Time;
 use crate::message::RESERVED_BYTES_MAX;
-use crate::{Control, MessageId, NewMessage, QueueName, QueueSizes, Receipt, Remainder, Reserved};
+use crate::{Control, MessageId, NewMessage, QueueName, Receipt, Remainder, Reserved};
 
 /// How many messages one reservation looks for at the most, however many are asked for.
 const TAKEN_MAX: usize = 10_000;
 
 /// How many payloads are read before their size is known.
 const READ_FIRST: usize = 4;
-
-/// Up to here messages are counted one by one, which takes some hundredths of a second; beyond, the server estimates.
-const COUNTED_MAX: u64 = 100_000;
 
 /// Adds the messages that are neither waiting nor failed already.
 pub(super) async fn add(
@@ -197,13 +194,13 @@ pub(super) async fn next_due(connection: &mut Conn, queues: &[&QueueName], time:
     Ok(next.filter(|due| *due > time.now))
 }
 
-async fn first_available(connection: &mut Conn, queue: &QueueName) -> Result<Option<i64>> {
+pub(super) async fn first_available(connection: &mut Conn, queue: &QueueName) -> Result<Option<i64>> {
     let sql = "SELECT available_at FROM jobs FORCE INDEX (auditq_jobs_ready) \
                WHERE queue = ? AND reserved_at IS NULL ORDER BY available_at LIMIT 1";
     connection.exec_first(sql, (queue.as_str(),)).await
 }
 
-async fn first_reserved(connection: &mut Conn, queue: &QueueName) -> Result<Option<i64>> {
+pub(super) async fn first_reserved(connection: &mut Conn, queue: &QueueName) -> Result<Option<i64>> {
     let sql = "SELECT reserved_at FROM jobs FORCE INDEX (auditq_jobs_ready) \
                WHERE queue = ? AND reserved_at IS NOT NULL ORDER BY reserved_at LIMIT 1";
     connection.exec_first(sql, (queue.as_str(),)).await
@@ -283,40 +280,6 @@ pub(super) async fn give_back(connection: &mut Conn, held: &[Remainder], due: i6
         }
     }
     Ok(stale)
-}
-
-/// Counts one queue's messages.
-pub(super) async fn count(connection: &mut Conn, queue: &QueueName, time: Time) -> Result<QueueSizes> {
-    let now = time.now;
-    let ready = count_where(connection, queue, &format!("reserved_at IS NULL AND available_at <= {now}")).await?;
-    let delayed = count_where(connection, queue, &format!("reserved_at IS NULL AND available_at > {now}")).await?;
-    let reserved = count_where(connection, queue, "reserved_at IS NOT NULL").await?;
-    let oldest = [
-        first_available(connection, queue).await?,
-        first_reserved(connection, queue).await?.map(|at| at.saturating_add(time.retry_after)),
-    ];
-    let age = |since: i64| u64::try_from(now.checked_sub(since)?).ok().map(Duration::from_secs);
-    Ok(QueueSizes {
-        ready: ready.0,
-        delayed: delayed.0,
-        reserved: reserved.0,
-        oldest: oldest.into_iter().flatten().filter_map(age).max(),
-        estimated: ready.1 || delayed.1 || reserved.1,
-        ..QueueSizes::default()
-    })
-}
-
-/// How many rows, and whether that is an estimate: an index counts no faster than one by one.
-async fn count_where(connection: &mut Conn, queue: &QueueName, condition: &str) -> Result<(u64, bool)> {
-    let rows = format!("SELECT 1 FROM jobs FORCE INDEX (auditq_jobs_ready) WHERE queue = ? AND {condition}");
-    let counted = format!("SELECT count(*) FROM ({rows} LIMIT {}) AS counted", COUNTED_MAX + 1);
-    let counted: u64 = connection.exec_first(counted, (queue.as_str(),)).await?.unwrap_or(0);
-    if counted <= COUNTED_MAX {
-        return Ok((counted, false));
-    }
-    let plan: Option<Row> = connection.exec_first(format!("EXPLAIN {rows}"), (queue.as_str(),)).await?;
-    let estimated = plan.and_then(|mut plan| plan.take_opt::<u64, _>("rows")?.ok());
-    Ok((estimated.unwrap_or(0).max(counted), true))
 }
 
 /// Drops up to `limit` messages of a queue; returns how many.

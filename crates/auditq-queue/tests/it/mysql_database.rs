@@ -267,18 +267,20 @@ async fn pushers_of_the_same_ids_at_the_same_time_add_each_once() {
 
 /// An index counts one by one; what costs more with each message must not be promised to be exact.
 #[tokio::test]
-async fn sizes_beyond_a_hundred_thousand_say_that_they_are_estimates() {
+async fn sizes_beyond_twenty_thousand_say_that_they_are_estimates() {
     let database = TestDatabase::new().await;
     let queue = mysql_in(&database, None).await;
     let mut connection = database.connect().await;
     let add = "INSERT INTO jobs (queue, payload, attempts, available_at, created_at)";
     connection.query_drop(format!("{add} VALUES ('audit', '{{}}', 0, 1, 1)")).await.unwrap();
-    for _ in 0..17 {
+    for _ in 0..15 {
         connection.query_drop(format!("{add} SELECT queue, payload, 0, 1, 1 FROM jobs")).await.unwrap();
     }
+    connection.query_drop("ANALYZE TABLE jobs").await.unwrap();
     queue.push(&[NewMessage { delay: Duration::from_secs(3_600), ..message(1) }]).await.unwrap();
     let sizes = queue.sizes(&name("audit")).await.unwrap();
-    assert!(sizes.estimated && sizes.ready > 100_000, "{sizes:?}");
+    // There are 32,768 of them; an estimate that is half of it would be the server's, which is capped there.
+    assert!(sizes.estimated && (26_000..40_000).contains(&sizes.ready), "{sizes:?}");
     assert_eq!((sizes.delayed, sizes.reserved), (1, 0));
     connection.query_drop("DELETE FROM jobs WHERE id > 2 AND available_at = 1").await.unwrap();
     let sizes = queue.sizes(&name("audit")).await.unwrap();

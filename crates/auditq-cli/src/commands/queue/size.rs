@@ -31,5 +31,8 @@ pub(crate) async fn run(args: &Args, session: &Session) -> Result<Exit> {
     let mut out = output::stdout();
     writeln!(out, "{}", sizes.total())?;
     out.flush()?;
+    if sizes.estimated {
+        output::note("the number is the server's estimate: counting so many would take too long");
+    }
     Ok(Exit::Ok)
 }
