@@ -29,7 +29,7 @@ impl Listener {
         Self { heard, task }
     }
 
-    /// Changes with each notification, and when listening begins, because something may have been missed until then.
+    /// Changes with each notification. What was sent before it listened, or while it could not, is not heard.
     #[must_use]
     pub fn heard(&self) -> watch::Receiver<u64> {
         self.heard.clone()
@@ -44,13 +44,10 @@ impl Drop for Listener {
 
 /// Listens until the connection is lost. That it cannot listen is no error: whoever waits looks by himself, too.
 async fn hear(pool: &Pool, channel: &str, sender: &Arc<watch::Sender<u64>>) {
-    let tell = {
-        let sender = Arc::clone(sender);
-        move || sender.send_modify(|count| *count = count.wrapping_add(1))
-    };
-    let Ok(mut connection) = pool.connect(tell.clone()).await else { return };
+    let sender = Arc::clone(sender);
+    let tell = move || sender.send_modify(|count| *count = count.wrapping_add(1));
+    let Ok(mut connection) = pool.connect(tell).await else { return };
     if connection.batch_execute(&format!("LISTEN {channel}")).await.is_ok() {
-        tell();
         connection.closed().await;
     }
 }

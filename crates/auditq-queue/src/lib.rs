@@ -5,13 +5,19 @@
 mod clock;
 mod control;
 mod error;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod identity;
 mod message;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod seconds;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod memory;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -55,7 +61,8 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
 
     /// Takes up to `limit` messages, oldest first, from the first of `queues` that has any, then the next.
     ///
-    /// Messages whose reservation lapsed come first; then those that became available first. Paused queues are passed
+    /// Messages whose reservation lapsed come first, from the oldest reservation on; then those that became available
+    /// first. Paused queues are passed
     /// over. Takes no more once it has [`RESERVED_BYTES_MAX`] of payload, but one message at least. Returns at once,
     /// with nothing when there is nothing.
     ///

@@ -129,7 +129,7 @@ impl State {
     fn available(&self, queue: &QueueName, now: Duration, retry_after: Duration) -> Vec<u64> {
         let wanted = |message: &Message| message.queue == *queue && message.is_available(now, retry_after);
         let mut found: Vec<_> = self.waiting.iter().filter(|(_, message)| wanted(message)).collect();
-        let since = |message: &Message| message.reserved_at.map_or(message.available_at, |_| Duration::ZERO);
+        let since = |message: &Message| message.reserved_at.unwrap_or(message.available_at);
         found.sort_by_key(|(key, message)| (message.reserved_at.is_none(), since(message), **key));
         found.into_iter().map(|(key, _)| *key).collect()
     }

@@ -13,7 +13,6 @@ mod errors;
 mod failed;
 mod schema;
 mod sizes;
-mod time;
 mod waiting;
 
 use std::collections::HashMap;
@@ -27,13 +26,13 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::seconds::Time;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
     QueueSizes, Receipt, Remainder, Reserved, Result, Selection,
 };
 
 use errors::check;
-use time::Time;
 pub use waiting::delete_in;
 
 const DRIVER: &str = "mysql";
@@ -43,6 +42,9 @@ const CHUNK: usize = 500;
 
 /// How long a waiting caller goes without looking, at the least; what this process pushes wakes it at once.
 const LOOK_EVERY_MS: std::ops::Range<u64> = 1_000..1_250;
+
+/// The last second that Laravel's unsigned columns hold.
+const LAST_SECOND: i64 = u32::MAX as i64;
 
 /// How often a push is done again that met another push of the same ids.
 const SAME_PUSHES_MAX: u32 = 5;
@@ -251,7 +253,7 @@ impl Queue for MysqlQueue {
         self.check_remainders(held).await?;
         let stale = attempt!(self.database.write("release messages"), connection => {
             match self.time(connection).await {
-                Ok(time) => waiting::give_back(connection, held, time.after(delay)).await,
+                Ok(time) => waiting::give_back(connection, held, time.after(delay, LAST_SECOND)).await,
                 Err(error) => Err(error),
             }
         })?;

@@ -6,7 +6,6 @@
 
 mod failed;
 mod schema;
-mod time;
 mod waiting;
 
 use std::collections::HashMap;
@@ -20,12 +19,12 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
 use crate::message::check_text;
+use crate::seconds::Time;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
     QueueSizes, Receipt, Remainder, Reserved, Result, Selection,
 };
 
-use time::Time;
 pub use waiting::delete_in;
 
 const DRIVER: &str = "sqlite";
@@ -225,7 +224,7 @@ impl Queue for SqliteQueue {
 
     async fn release(&self, held: &[Remainder], delay: Duration) -> Result<Vec<Receipt>> {
         check_remainders(held)?;
-        let (held, due) = (held.to_vec(), self.time().after(delay));
+        let (held, due) = (held.to_vec(), self.time().after(delay, i64::MAX));
         let stale =
             self.write("release messages", move |connection| waiting::give_back(connection, &held, due)).await?;
         self.announce();

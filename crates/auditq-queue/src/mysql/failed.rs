@@ -1,15 +1,11 @@
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use auditq_mysql::mysql_async::prelude::Queryable as _;
 use auditq_mysql::mysql_async::{Conn, Params, Result, Row, Value};
-use serde::Deserialize;
 
 use super::waiting::{cell, drop_rows, list, lock, text};
+use crate::identity::identity_of;
 use crate::{FailedFilter, FailedMessage, FailedPage, MessageId, QueueName, Receipt, Remainder};
-
-/// The longest id taken from a payload; Laravel's column holds 255 characters, and a suffix must fit.
-const ID_BYTES_MAX: usize = 200;
 
 /// Moves messages to the failed set; returns the receipts that were stale.
 pub(super) async fn bury(
@@ -41,7 +37,7 @@ async fn identify(connection: &mut Conn, row: u64) -> Result<String> {
         return Ok(id);
     }
     let payload: Option<Vec<u8>> = connection.exec_first("SELECT payload FROM jobs WHERE id = ?", (row,)).await?;
-    Ok(payload.and_then(|payload| uuid_in(&payload)).unwrap_or_else(new_id))
+    Ok(identity_of(&payload.unwrap_or_default()))
 }
 
 /// Sees to it that `id` is free among the failed; the id is unique there, and nothing may be lost.
@@ -65,22 +61,6 @@ async fn make_room(
         }
         Some(false) => Ok(format!("{id}-{:08x}", fastrand::u32(..))),
     }
-}
-
-/// The `uuid` of a job that Laravel wrote.
-fn uuid_in(payload: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Job<'a> {
-        #[serde(borrow)]
-        uuid: Cow<'a, str>,
-    }
-    let job: Job<'_> = serde_json::from_slice(payload).ok()?;
-    (1..=ID_BYTES_MAX).contains(&job.uuid.len()).then(|| job.uuid.into_owned())
-}
-
-/// A new id in the shape that Laravel gives its own.
-fn new_id() -> String {
-    uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string()
 }
 
 /// The queues that hold messages, waiting or failed.

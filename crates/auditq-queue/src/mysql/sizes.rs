@@ -5,8 +5,8 @@ use std::time::Duration;
 use auditq_mysql::mysql_async::prelude::Queryable as _;
 use auditq_mysql::mysql_async::{Conn, Result, Row};
 
-use super::time::Time;
 use super::waiting::{first_available, first_reserved};
+use crate::seconds::Time;
 use crate::{QueueName, QueueSizes};
 
 /// Up to here messages are counted one by one, which takes milliseconds; beyond, the server estimates.

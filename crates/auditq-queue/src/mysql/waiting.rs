@@ -6,8 +6,9 @@ use auditq_mysql::mysql_async::{Conn, Params, Result, Row, Value};
 use auditq_mysql::parts;
 use bytes::Bytes;
 
-use super::time::Time;
+use super::LAST_SECOND;
 use crate::message::RESERVED_BYTES_MAX;
+use crate::seconds::Time;
 use crate::{Control, MessageId, NewMessage, QueueName, Receipt, Remainder, Reserved};
 
 /// How many messages one reservation looks for at the most, however many are asked for.
@@ -36,7 +37,7 @@ pub(super) async fn add(
             format!("INSERT INTO jobs (queue, payload, attempts, reserved_at, available_at, created_at) VALUES {rows}");
         let values = messages.iter().flat_map(|message| {
             let payload = Value::Bytes(message.payload.to_vec());
-            [message.queue.as_str().into(), payload, time.after(message.delay).into(), time.now.into()]
+            [message.queue.as_str().into(), payload, time.after(message.delay, LAST_SECOND).into(), time.now.into()]
         });
         connection.exec_drop(sql, Params::Positional(values.collect())).await?;
         // The numbers of one statement's rows follow each other.
@@ -151,9 +152,11 @@ async fn read_rows(
 async fn reserve_rows(connection: &mut Conn, mut rows: Vec<u64>, attempts_max: u32, time: Time) -> Result<()> {
     rows.sort_unstable();
     for rows in rows.chunks(1_000) {
+        // `available_at` is that of the reservation, so that the index has lapsed ones in their order.
         // The attempts are bounded, because those of a row that others can write may be anything.
         let sql = format!(
-            "UPDATE jobs SET reserved_at = {}, attempts = LEAST(GREATEST(attempts, 0), {}) + 1 WHERE id IN ({})",
+            "UPDATE jobs SET reserved_at = {0}, available_at = {0}, attempts = LEAST(GREATEST(attempts, 0), {1}) + 1 \
+             WHERE id IN ({2})",
             time.next,
             attempts_max - 1,
             list(rows)
@@ -237,12 +240,15 @@ pub(super) async fn lock<'r>(
 
 /// Begins reservations anew; returns the receipts that were stale.
 pub(super) async fn hold_on(connection: &mut Conn, held: &[Receipt], time: Time) -> Result<Vec<Receipt>> {
-    let (good, stale) = lock(connection, held.iter()).await?;
+    // A reservation may be extended any number of times; each is locked once.
+    let unique: BTreeSet<&Receipt> = held.iter().collect();
+    let (good, stale) = lock(connection, unique.iter().copied()).await?;
     for rows in sorted(&good).chunks(1_000) {
-        let sql = format!("UPDATE jobs SET reserved_at = {} WHERE id IN ({})", time.next, list(rows));
+        let sql =
+            format!("UPDATE jobs SET reserved_at = {0}, available_at = {0} WHERE id IN ({1})", time.next, list(rows));
         connection.query_drop(sql).await?;
     }
-    Ok(stale)
+    Ok(held.iter().filter(|receipt| stale.contains(receipt)).cloned().collect())
 }
 
 /// Deletes messages inside the caller's transaction; returns the receipts that were stale.

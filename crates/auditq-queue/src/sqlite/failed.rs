@@ -1,15 +1,11 @@
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Deserialize;
 
 use super::waiting::{as_i64, as_u64, bytes_of, remember_id, row_id, text};
+use crate::identity::identity_of;
 use crate::{FailedFilter, FailedMessage, FailedPage, MessageId, QueueName, Receipt, Remainder};
-
-/// The longest id taken from a payload; Laravel's column holds 255 characters, and a suffix must fit.
-const ID_BYTES_MAX: usize = 200;
 
 /// Moves messages to the failed set; returns the receipts that were stale.
 pub(super) fn bury(
@@ -53,7 +49,7 @@ fn identify(connection: &Connection, row: i64, attempt: u32) -> rusqlite::Result
                 return Ok(String::from_utf8_lossy(id).into_owned());
             }
             let payload = row.get_ref(1)?.as_bytes().unwrap_or_default();
-            Ok(uuid_in(payload).unwrap_or_else(new_id))
+            Ok(identity_of(payload))
         })
         .optional()
 }
@@ -83,22 +79,6 @@ fn make_room(
         }
         Some(false) => Ok(format!("{id}-{:08x}", fastrand::u32(..))),
     }
-}
-
-/// The `uuid` of a job that Laravel wrote.
-fn uuid_in(payload: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Job<'a> {
-        #[serde(borrow)]
-        uuid: Cow<'a, str>,
-    }
-    let job: Job<'_> = serde_json::from_slice(payload).ok()?;
-    (1..=ID_BYTES_MAX).contains(&job.uuid.len()).then(|| job.uuid.into_owned())
-}
-
-/// A new id in the shape that Laravel gives its own.
-fn new_id() -> String {
-    uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string()
 }
 
 /// How many messages of a queue were given up.

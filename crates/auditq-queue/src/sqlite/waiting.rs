@@ -5,8 +5,8 @@ use bytes::Bytes;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::time::Time;
 use crate::message::RESERVED_BYTES_MAX;
+use crate::seconds::Time;
 use crate::{Control, NewMessage, QueueName, QueueSizes, Receipt, Remainder, Reserved};
 
 /// How many messages may have become available since that was noted before it is noted again.
@@ -40,7 +40,12 @@ pub(super) fn add(
                 "INSERT INTO jobs (queue, payload, attempts, reserved_at, available_at, created_at) \
                  VALUES (?1, ?2, 0, NULL, ?3, ?4)",
             )?
-            .execute(params![message.queue.as_str(), text(&message.payload), time.after(message.delay), time.now])?;
+            .execute(params![
+                message.queue.as_str(),
+                text(&message.payload),
+                time.after(message.delay, i64::MAX),
+                time.now
+            ])?;
         remember_id(connection, message.id.as_str())?;
     }
     Ok(())
@@ -89,8 +94,9 @@ fn available(connection: &Connection, queue: &QueueName, limit: usize, time: Tim
     Ok(ids)
 }
 
-const LAPSED: &str = "SELECT id FROM jobs WHERE queue = ?1 AND reserved_at <= ?2 \
-     UNION ALL SELECT id FROM jobs WHERE queue = ?1 AND reserved_at > ?3 ORDER BY id LIMIT ?4";
+const LAPSED: &str = "SELECT id, reserved_at FROM jobs WHERE queue = ?1 AND reserved_at <= ?2 \
+     UNION ALL SELECT id, reserved_at FROM jobs WHERE queue = ?1 AND reserved_at > ?3 \
+     ORDER BY reserved_at, id LIMIT ?4";
 
 const READY: &str = "SELECT id FROM jobs WHERE queue = ?1 AND reserved_at IS NULL AND available_at <= ?2 \
      ORDER BY available_at, id LIMIT ?3";

@@ -1,4 +1,4 @@
-//! Random operations on SQLite and on the reference, compared one by one.
+//! Random operations on each driver and on the reference, compared one by one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use crate::subjects;
 
@@ -76,24 +77,43 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn sqlite_does_what_the_reference_does(operations in vec(operation(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(compare(operations));
-    }
+/// Runs random operations on a driver, a new queue for each case, and on the reference beside it.
+fn check<S: Future<Output = Subject>>(cases: u32, subject: impl Fn() -> S) {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ran = TestRunner::new(config).run(&vec(operation(), 1..60), |operations| {
+        runtime.block_on(async { compare(&subject().await, &operations).await });
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
 }
 
-async fn compare(operations: Vec<Operation>) {
-    let (model, real) = (subjects::memory().await, subjects::sqlite().await);
+/// Fewer cases where making an empty database takes most of the time.
+const SERVER_CASES: u32 = 48;
+
+#[test]
+fn sqlite_does_what_the_reference_does() {
+    check(96, subjects::sqlite);
+}
+
+#[test]
+fn mysql_does_what_the_reference_does() {
+    check(SERVER_CASES, subjects::mysql);
+}
+
+#[test]
+fn postgres_does_what_the_reference_does() {
+    check(SERVER_CASES, subjects::postgres);
+}
+
+async fn compare(real: &Subject, operations: &[Operation]) {
+    let model = subjects::memory().await;
     let mut receipts = Vec::new();
-    for operation in &operations {
+    for operation in operations {
         let expected = apply(&model, operation, &mut receipts.clone()).await;
-        let actual = apply(&real, operation, &mut receipts).await;
+        let actual = apply(real, operation, &mut receipts).await;
         assert_eq!(actual, expected, "{operation:?} of {operations:#?}");
-        assert_eq!(look(&real).await, look(&model).await, "after {operation:?} of {operations:#?}");
+        assert_eq!(look(real).await, look(&model).await, "after {operation:?} of {operations:#?}");
     }
 }
 

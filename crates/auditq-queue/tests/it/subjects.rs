@@ -3,9 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auditq_mysql::testing::TestDatabase;
+use auditq_postgres::testing::TestDatabase as PostgresDatabase;
 use auditq_queue::conformance::Subject;
 use auditq_queue::memory::MemoryQueue;
 use auditq_queue::mysql::{MysqlQueue, MysqlQueueOptions};
+use auditq_queue::postgres::{PostgresQueue, PostgresQueueOptions};
 use auditq_queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use auditq_queue::{Clock, ManualClock, QueueAdmin};
 use auditq_sqlite::{Database, Options};
@@ -46,6 +48,19 @@ pub(crate) async fn mysql() -> Subject {
 pub(crate) async fn mysql_in(database: &TestDatabase, clock: Option<Arc<dyn Clock>>) -> MysqlQueue {
     let options = MysqlQueueOptions { retry_after: RETRY_AFTER, clock, ..MysqlQueueOptions::default() };
     let queue = MysqlQueue::open(database.open(), options).unwrap();
+    queue.migrate().await.unwrap();
+    queue
+}
+
+pub(crate) async fn postgres() -> Subject {
+    let (clock, database) = (clock(), PostgresDatabase::new().await);
+    let queue = Arc::new(postgres_in(&database, Some(Arc::clone(&clock) as _)).await);
+    Subject { queue: Arc::clone(&queue) as _, admin: queue, clock: Some(clock), keep: Box::new(database) }
+}
+
+pub(crate) async fn postgres_in(database: &PostgresDatabase, clock: Option<Arc<dyn Clock>>) -> PostgresQueue {
+    let options = PostgresQueueOptions { retry_after: RETRY_AFTER, clock, ..PostgresQueueOptions::default() };
+    let queue = PostgresQueue::open(database.open(), options).unwrap();
     queue.migrate().await.unwrap();
     queue
 }

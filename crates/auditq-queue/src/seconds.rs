@@ -1,35 +1,38 @@
+//! Times as Laravel's columns hold them: whole seconds since 1970.
+
 use std::time::Duration;
 
 /// One reading of the clock in the whole seconds of Laravel's columns.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Time {
+pub(crate) struct Time {
     exact: Duration,
     /// The second that has begun: what is due by then is due.
-    pub(super) now: i64,
+    pub(crate) now: i64,
     /// The second that begins next: a reservation counted from here is not too short.
-    pub(super) next: i64,
-    pub(super) retry_after: i64,
+    pub(crate) next: i64,
+    pub(crate) retry_after: i64,
 }
 
 impl Time {
-    pub(super) fn new(exact: Duration, retry_after: Duration) -> Self {
+    pub(crate) fn new(exact: Duration, retry_after: Duration) -> Self {
         Self { exact, now: seconds(exact.as_secs()), next: rounded_up(exact), retry_after: rounded_up(retry_after) }
     }
 
-    /// The first second that is no earlier than after `delay`; the last one of an unsigned column when that is sooner.
-    pub(super) fn after(&self, delay: Duration) -> i64 {
+    /// The first second that is no earlier than after `delay`; the last one that a column holds when that is sooner.
+    pub(crate) fn after(&self, delay: Duration, last: i64) -> i64 {
         let due = if delay.is_zero() { self.now } else { rounded_up(self.exact.saturating_add(delay)) };
-        due.min(i64::from(u32::MAX))
+        due.min(last)
     }
 
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
     /// For how long something that happens in that second has to be waited for.
-    pub(super) fn until(&self, due: i64) -> Duration {
+    pub(crate) fn until(&self, due: i64) -> Duration {
         Duration::from_secs(u64::try_from(due).unwrap_or(0)).saturating_sub(self.exact)
     }
 
     /// The last second that is so long ago; every second when no age is asked for, because Laravel notes the time of
     /// a failure in the zone of its application, which may be ahead.
-    pub(super) fn before(&self, age: Duration) -> i64 {
+    pub(crate) fn before(&self, age: Duration) -> i64 {
         if age.is_zero() {
             return i64::MAX;
         }
@@ -37,12 +40,12 @@ impl Time {
     }
 
     /// A reservation of this second or before has lapsed.
-    pub(super) fn lapsed(&self) -> i64 {
+    pub(crate) fn lapsed(&self) -> i64 {
         self.now.saturating_sub(self.retry_after)
     }
 
     /// Nobody has reserved after this second: the clock was set back, and the reservation would last for that long.
-    pub(super) fn impossible(&self) -> i64 {
+    pub(crate) fn impossible(&self) -> i64 {
         self.now.saturating_add(self.retry_after).saturating_add(1)
     }
 }

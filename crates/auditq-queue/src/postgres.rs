@@ -1,0 +1,423 @@
+//! PostgreSQL: Laravel's `jobs` and `failed_jobs` tables.
+//!
+//! What Laravel has no column for lives in tables named `auditq_*`. A receipt is fenced by the row's id and its
+//! attempts. Times are the server's, in whole seconds, as Laravel's are: a delay is rounded up, and a reservation lasts
+//! up to two seconds longer than `retry_after`, never shorter.
+//!
+//! One statement reserves many messages (SKIP LOCKED, under READ COMMITTED), one statement settles many; what still
+//! meets a deadlock is done again by itself. A push notifies once, after it is committed, and whoever waits listens on
+//! a connection of its own; where that cannot be (`listen=off`, pgbouncer), a message that another process pushed is
+//! found within about a second. Sizes are counted from an index up to 20,000 and said to be estimates beyond.
+
+mod errors;
+mod failed;
+mod heads;
+mod schema;
+mod sizes;
+mod waiting;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use auditq_postgres::{Conn, Database, Listener, Worked, attempt};
+use tokio::sync::{OnceCell, watch};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::seconds::Time;
+use crate::{
+    Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
+    QueueSizes, Receipt, Remainder, Reserved, Result, Selection,
+};
+
+use errors::check;
+use heads::Head;
+pub use waiting::delete_in;
+
+const DRIVER: &str = "postgres";
+
+/// How many messages one transaction moves or drops, so that others get their turn.
+const CHUNK: usize = 500;
+/// How many messages one transaction of a `clear` drops.
+const CLEARED: usize = 5_000;
+
+/// Whom a push tells.
+const CHANNEL: &str = "auditq_jobs";
+
+/// How long a waiting caller goes without looking, at the least; what this process pushes wakes it at once.
+const LOOK_EVERY_MS: std::ops::Range<u64> = 1_000..1_250;
+
+/// The last second that Laravel's columns hold.
+const LAST_SECOND: i64 = i32::MAX as i64;
+
+/// How often a push is done again that met another push of the same ids.
+const SAME_PUSHES_MAX: u32 = 5;
+const UNIQUE_VIOLATION: &str = "23505";
+const NOTIFY: &str = "NOTIFY auditq_jobs";
+
+/// How a queue in PostgreSQL works.
+#[derive(Clone, Debug)]
+pub struct PostgresQueueOptions {
+    /// How long a reservation lasts unless it is extended; rounded up to whole seconds. Defaults to 90 seconds.
+    pub retry_after: Duration,
+    /// Where the time comes from, for tests. Defaults to `None`: the server's clock, one for all workers.
+    pub clock: Option<Arc<dyn Clock>>,
+    /// What `failed_jobs.connection` says of messages that are buried here; failed jobs of another connection are
+    /// someone else's and never touched. Defaults to `auditq`; a Laravel application calls it `postgres` or `database`.
+    pub connection: String,
+}
+
+impl Default for PostgresQueueOptions {
+    fn default() -> Self {
+        Self { retry_after: Duration::from_secs(90), clock: None, connection: "auditq".to_owned() }
+    }
+}
+
+/// A queue in a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresQueue {
+    database: Database,
+    options: PostgresQueueOptions,
+    /// Counts what this process has made available.
+    arrivals: watch::Sender<u64>,
+    /// Counts what any process says that it has made available; `None` in it where nobody may listen.
+    listener: OnceLock<Option<Listener>>,
+    /// Where the next search of each queue begins.
+    heads: Mutex<HashMap<QueueName, Head>>,
+    /// What callers knew when they found their queues empty.
+    empty: Mutex<HashMap<Vec<QueueName>, Empty>>,
+    attempts_max: OnceCell<i32>,
+}
+
+/// The state of things when some queues were found empty.
+#[derive(Clone, Copy, Debug)]
+struct Empty {
+    arrivals: u64,
+    heard: u64,
+    /// When the next message becomes available by itself.
+    due: Option<Instant>,
+}
+
+impl PostgresQueue {
+    /// Uses the tables in `database`, which [`migrate`](QueueAdmin::migrate) makes.
+    ///
+    /// # Errors
+    /// `Misconfigured` when `retry_after` is zero.
+    pub fn open(database: Database, options: PostgresQueueOptions) -> Result<Self> {
+        if options.retry_after.is_zero() {
+            let message =
+                "cannot open the queue: `retry_after` is 0, so every message would be handed out again at once";
+            return Err(Error::new(ErrorKind::Misconfigured, DRIVER, message));
+        }
+        let (arrivals, _) = watch::channel(0);
+        Ok(Self {
+            database,
+            options,
+            arrivals,
+            listener: OnceLock::new(),
+            heads: Mutex::default(),
+            empty: Mutex::default(),
+            attempts_max: OnceCell::new(),
+        })
+    }
+
+    /// The database it is in, so that a store in the same one can change both in one transaction.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The time, and the queues that are paused.
+    async fn look(&self, connection: &Conn) -> Worked<(Time, Vec<QueueName>)> {
+        let (server, paused) = waiting::time_and_paused(connection).await?;
+        let now = self.options.clock.as_ref().map_or(server, |clock| clock.now());
+        Ok((Time::new(now, self.options.retry_after), paused))
+    }
+
+    async fn time(&self, connection: &Conn) -> Worked<Time> {
+        Ok(self.look(connection).await?.0)
+    }
+
+    /// What one transaction of a reservation does: messages, or else when there will be one.
+    async fn take(
+        &self,
+        connection: &Conn,
+        queues: &[QueueName],
+        limit: usize,
+    ) -> Worked<(Vec<Reserved>, Option<Duration>)> {
+        let (time, paused) = self.look(connection).await?;
+        let attempts_max = *self.attempts_max.get_or_try_init(|| schema::attempts_max(connection)).await?;
+        let open: Vec<&QueueName> = queues.iter().filter(|queue| !paused.contains(queue)).collect();
+        let mut heads = self.known_heads(queues);
+        let taken = waiting::take_all(connection, &open, limit, attempts_max, (&mut heads, time)).await?;
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).extend(heads);
+        let due = if taken.is_empty() { waiting::next_due(connection, &open, time).await? } else { None };
+        Ok((taken, due.map(|due| time.until(due))))
+    }
+
+    /// Where the search of these queues may begin: at the beginning, for a clock that tests set to and fro.
+    fn known_heads(&self, queues: &[QueueName]) -> HashMap<QueueName, Head> {
+        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = |queue: &QueueName| Some((queue.clone(), *heads.get(queue)?));
+        if self.options.clock.is_some() { HashMap::new() } else { queues.iter().filter_map(known).collect() }
+    }
+
+    async fn push_once(&self, batch: &[NewMessage]) -> auditq_postgres::Result<()> {
+        let name = self.options.connection.as_str();
+        attempt!(self.database.write("push messages"), connection => {
+            match self.time(connection).await {
+                Ok(time) => waiting::add(connection, batch, name, time).await,
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Tells every process that listens. Not inside the push's transaction, whose commit would then wait for a lock
+    /// that the whole server shares.
+    async fn notify(&self) {
+        let run = self.database.single("notify");
+        let told = attempt!(run, connection => connection.batch_execute(NOTIFY).await.map_err(Into::into));
+        // A hint: whoever waits looks by himself, too.
+        drop(told);
+    }
+
+    fn heard(&self) -> Option<watch::Receiver<u64>> {
+        self.listener.get()?.as_ref().map(Listener::heard)
+    }
+
+    fn announce(&self) {
+        self.arrivals.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn remember_empty(&self, queues: &[QueueName], found: Empty) {
+        let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+        if empty.len() >= 64 && !empty.contains_key(queues) {
+            // Callers ask for a handful of lists; forgetting one costs a look at the queue.
+            empty.clear();
+        }
+        empty.insert(queues.to_vec(), found);
+    }
+
+    /// One chunk of what was selected, put back or dropped.
+    async fn settle_failed(&self, connection: &Conn, which: &Selection, newest: i64, back: bool) -> Worked<usize> {
+        let (time, name) = (self.time(connection).await?, self.options.connection.as_str());
+        let rows = match which {
+            Selection::Ids(ids) => failed::rows_named(connection, ids, name).await?,
+            Selection::Matching { queue, older_than } => {
+                let by = (time.before(*older_than), newest);
+                failed::rows_matching(connection, queue.as_ref(), by, name, CHUNK).await?
+            }
+        };
+        if back { failed::put_back(connection, &rows, time.now).await } else { failed::remove(connection, &rows).await }
+    }
+
+    async fn settle_all_failed(&self, operation: &'static str, which: &Selection, back: bool) -> Result<u64> {
+        let newest = attempt!(self.database.single(operation), connection => failed::newest_row(connection).await)?;
+        let mut total = 0;
+        loop {
+            let run = self.database.write(operation);
+            let changed = attempt!(run, connection => self.settle_failed(connection, which, newest, back).await)?;
+            total += changed as u64;
+            if changed < CHUNK || matches!(which, Selection::Ids(_)) {
+                return Ok(total);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Queue for PostgresQueue {
+    async fn push(&self, batch: &[NewMessage]) -> Result<()> {
+        batch.iter().try_for_each(|message| check(&message.id, &message.payload))?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.push_once(batch).await {
+                // Someone else pushed one of these ids at the same time: the next look finds it.
+                Err(error) if error.code() == Some(UNIQUE_VIOLATION) && tries < SAME_PUSHES_MAX => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => break,
+            }
+        }
+        self.announce();
+        self.notify().await;
+        Ok(())
+    }
+
+    async fn reserve(&self, queues: &[QueueName], limit: usize) -> Result<Vec<Reserved>> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let arrivals = *self.arrivals.borrow();
+        let heard = self.heard().map_or(0, |heard| *heard.borrow());
+        let run = self.database.write("reserve messages");
+        let (reserved, due) = attempt!(run, connection => self.take(connection, queues, limit).await)?;
+        if reserved.is_empty() {
+            let due = due.and_then(|due| Instant::now().checked_add(due));
+            self.remember_empty(queues, Empty { arrivals, heard, due });
+        }
+        Ok(reserved)
+    }
+
+    async fn extend(&self, held: &[Receipt]) -> Result<Vec<Receipt>> {
+        Ok(attempt!(self.database.write("extend reservations"), connection => {
+            match self.time(connection).await {
+                Ok(time) => waiting::hold_on(connection, held, time).await,
+                Err(error) => Err(error),
+            }
+        })?)
+    }
+
+    async fn delete(&self, done: &[Receipt]) -> Result<Vec<Receipt>> {
+        Ok(attempt!(self.database.write("delete messages"), connection => delete_in(connection, done).await)?)
+    }
+
+    async fn release(&self, held: &[Remainder], delay: Duration) -> Result<Vec<Receipt>> {
+        check_remainders(held)?;
+        let stale = attempt!(self.database.write("release messages"), connection => {
+            match self.time(connection).await {
+                Ok(time) => waiting::give_back(connection, held, time.after(delay, LAST_SECOND)).await,
+                Err(error) => Err(error),
+            }
+        })?;
+        self.announce();
+        Ok(stale)
+    }
+
+    async fn bury(&self, held: &[Remainder], reason: &str) -> Result<Vec<Receipt>> {
+        check_remainders(held)?;
+        let name = self.options.connection.as_str();
+        Ok(attempt!(self.database.write("bury messages"), connection => {
+            match self.time(connection).await {
+                Ok(time) => failed::bury(connection, held, reason, name, time.now).await,
+                Err(error) => Err(error),
+            }
+        })?)
+    }
+
+    async fn wait(&self, queues: &[QueueName], at_most: Duration) {
+        self.listener.get_or_init(|| self.database.listen(CHANNEL));
+        let (mut arrivals, mut heard) = (self.arrivals.subscribe(), self.heard());
+        let known = self.empty.lock().unwrap_or_else(PoisonError::into_inner).get(queues).copied();
+        let known = known.unwrap_or_else(|| Empty {
+            arrivals: *self.arrivals.borrow(),
+            heard: heard.as_ref().map_or(0, |heard| *heard.borrow()),
+            due: None,
+        });
+        // Another process may have pushed by then, and a notification gets lost with its connection.
+        let look = Duration::from_millis(fastrand::u64(LOOK_EVERY_MS));
+        let due = known.due.map_or(look, |due| due.saturating_duration_since(Instant::now()));
+        let pushed_here = arrivals.wait_for(|count| *count != known.arrivals);
+        let pushed_elsewhere = async {
+            match &mut heard {
+                Some(heard) => drop(heard.wait_for(|count| *count != known.heard).await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = pushed_here => {}
+            () = pushed_elsewhere => {}
+            () = tokio::time::sleep(at_most.min(look).min(due)) => {}
+        }
+    }
+
+    fn retry_after(&self) -> Duration {
+        self.options.retry_after
+    }
+}
+
+#[async_trait]
+impl QueueAdmin for PostgresQueue {
+    async fn migrate(&self) -> Result<()> {
+        let run = self.database.locked("migrate the queue's tables", schema::LOCK);
+        let mismatch = attempt!(run, connection => schema::migrate(connection).await)?;
+        mismatch.map_or(Ok(()), |mismatch| Err(Error::new(ErrorKind::Misconfigured, DRIVER, mismatch)))
+    }
+
+    async fn sizes(&self, queue: &QueueName) -> Result<QueueSizes> {
+        let name = self.options.connection.as_str();
+        let run = self.database.snapshot("count messages");
+        Ok(attempt!(run, connection => match self.time(connection).await {
+            Ok(time) => sizes::count(connection, queue, name, time).await,
+            Err(error) => Err(error),
+        })?)
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueName>> {
+        let name = self.options.connection.as_str();
+        Ok(attempt!(self.database.snapshot("list queues"), connection => failed::queues(connection, name).await)?)
+    }
+
+    async fn failed(&self, filter: &FailedFilter) -> Result<FailedPage> {
+        let before = match &filter.after {
+            Some(after) => after.parse().map_err(|_| {
+                let message = format!("cannot list failed messages after {after:?}: it is not the `next` of a page");
+                Error::new(ErrorKind::Rejected, DRIVER, message)
+            })?,
+            None => i64::MAX,
+        };
+        let (run, name) = (self.database.single("list failed messages"), self.options.connection.as_str());
+        Ok(attempt!(run, connection => failed::page(connection, filter, before, name).await)?)
+    }
+
+    async fn failed_payload(&self, id: &MessageId) -> Result<Option<Vec<u8>>> {
+        let (run, name) = (self.database.single("read a failed message"), self.options.connection.as_str());
+        Ok(attempt!(run, connection => failed::payload(connection, id, name).await)?)
+    }
+
+    async fn retry(&self, which: &Selection) -> Result<u64> {
+        let retried = self.settle_all_failed("retry failed messages", which, true).await?;
+        self.announce();
+        self.notify().await;
+        Ok(retried)
+    }
+
+    async fn forget(&self, which: &Selection) -> Result<u64> {
+        self.settle_all_failed("forget failed messages", which, false).await
+    }
+
+    async fn clear(&self, queue: &QueueName) -> Result<u64> {
+        let mut total = 0;
+        loop {
+            let run = self.database.write("clear a queue");
+            let dropped = attempt!(run, connection => waiting::drop_some(connection, queue, CLEARED).await)?;
+            total += dropped;
+            if dropped < CLEARED as u64 {
+                return Ok(total);
+            }
+        }
+    }
+
+    async fn pause(&self, queue: &QueueName) -> Result<()> {
+        let run = self.database.write("pause a queue");
+        Ok(attempt!(run, connection => waiting::pause(connection, queue).await)?)
+    }
+
+    async fn resume(&self, queue: &QueueName) -> Result<()> {
+        let run = self.database.write("resume a queue");
+        attempt!(run, connection => waiting::resume(connection, queue).await)?;
+        self.announce();
+        Ok(())
+    }
+
+    async fn restart(&self) -> Result<()> {
+        let run = self.database.write("ask for a restart");
+        attempt!(run, connection => waiting::ask_for_restart(connection).await)?;
+        self.announce();
+        Ok(())
+    }
+
+    async fn control(&self) -> Result<Control> {
+        let run = self.database.snapshot("read what is asked of workers");
+        Ok(attempt!(run, connection => waiting::control(connection).await)?)
+    }
+}
+
+fn check_remainders(held: &[Remainder]) -> Result<()> {
+    held.iter().try_for_each(|remainder| {
+        let Some(payload) = &remainder.payload else { return Ok(()) };
+        check(&remainder.receipt.id, payload)
+    })
+}

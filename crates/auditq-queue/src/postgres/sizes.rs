@@ -1,0 +1,102 @@
+//! How many messages are where: counted while they are few, estimated when they are many.
+
+use std::time::Duration;
+
+use auditq_postgres::tokio_postgres::SimpleQueryMessage;
+use auditq_postgres::tokio_postgres::types::{ToSql, Type};
+use auditq_postgres::{Conn, Fault, Worked};
+
+use super::waiting::{as_u64, first_available, first_reserved};
+use crate::seconds::Time;
+use crate::{QueueName, QueueSizes};
+
+/// Up to here messages are counted one by one, which takes milliseconds; beyond, the server estimates.
+const COUNTED_MAX: u64 = 20_000;
+
+type Value<'v> = (&'v (dyn ToSql + Sync), Type);
+
+/// Counts one queue's messages.
+pub(super) async fn count(
+    connection: &Conn,
+    queue: &QueueName,
+    connection_name: &str,
+    time: Time,
+) -> Worked<QueueSizes> {
+    let queue_name = queue.as_str();
+    let name: [Value<'_>; 1] = [(&queue_name, Type::TEXT)];
+    let name_and_now: [Value<'_>; 2] = [(&queue_name, Type::TEXT), (&time.now, Type::INT8)];
+    let jobs = async |condition: &str, values: &[Value<'_>]| {
+        counted(connection, &format!("FROM jobs WHERE {condition}"), values).await
+    };
+    let ready = jobs("queue = $1 AND reserved_at IS NULL AND available_at <= $2", &name_and_now).await?;
+    let delayed = jobs("queue = $1 AND reserved_at IS NULL AND available_at > $2", &name_and_now).await?;
+    let reserved = jobs("queue = $1 AND reserved_at IS NOT NULL", &name).await?;
+    let failed: [Value<'_>; 2] = [(&connection_name, Type::TEXT), (&queue_name, Type::TEXT)];
+    let failed = counted(connection, "FROM failed_jobs WHERE connection = $1 AND queue = $2", &failed).await?;
+    let estimated = [ready, delayed, reserved, failed].contains(&None);
+    let mut parts = [ready, delayed, reserved, Some(0), Some(0)];
+    if parts.contains(&None) {
+        // What is not this queue's: seldom anything.
+        parts[3] = jobs("queue < $1", &name).await?;
+        parts[4] = jobs("queue > $1", &name).await?;
+        share_out(&mut parts, planned(connection, "FROM jobs").await?);
+    }
+    let failed = match failed {
+        Some(failed) => failed,
+        None => planned(connection, "FROM failed_jobs").await?.max(COUNTED_MAX),
+    };
+    let oldest = [
+        first_available(connection, queue).await?,
+        first_reserved(connection, queue).await?.map(|at| at.saturating_add(time.retry_after)),
+    ];
+    let age = |since: i64| u64::try_from(time.now.checked_sub(since)?).ok().map(Duration::from_secs);
+    let [ready, delayed, reserved, ..] = parts.map(|part| part.unwrap_or(0));
+    let oldest = oldest.into_iter().flatten().filter_map(age).max();
+    Ok(QueueSizes { ready, delayed, reserved, failed, oldest, estimated })
+}
+
+/// How many rows there are, by an index; `None` when they are too many to be counted.
+async fn counted(connection: &Conn, rows: &str, values: &[Value<'_>]) -> Worked<Option<u64>> {
+    let sql = format!("SELECT count(*) FROM (SELECT {rows} LIMIT {}) AS counted", COUNTED_MAX + 1);
+    let count = as_u64(connection.query_typed_one(&sql, values).await?.get(0));
+    Ok((count <= COUNTED_MAX).then_some(count))
+}
+
+/// Gives the parts that were not counted what the others leave of the whole, in equal shares.
+fn share_out(parts: &mut [Option<u64>], whole: u64) {
+    let known: u64 = parts.iter().flatten().sum();
+    let unknown = parts.iter().filter(|part| part.is_none()).count() as u64;
+    let share = whole.saturating_sub(known).checked_div(unknown).unwrap_or(0).max(COUNTED_MAX);
+    parts.iter_mut().filter(|part| part.is_none()).for_each(|part| *part = Some(share));
+}
+
+/// How many rows the planner expects: it knows how many pages there are, and how many rows were on one.
+async fn planned(connection: &Conn, rows: &str) -> Worked<u64> {
+    let explained = connection.simple_query(&format!("EXPLAIN (FORMAT JSON) SELECT {rows}")).await?;
+    let text = explained.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    let plan: serde_json::Value = serde_json::from_str(text.unwrap_or_default()).unwrap_or_default();
+    plan[0]["Plan"]["Plan Rows"]
+        .as_u64()
+        .ok_or_else(|| Fault::Value("the answer to EXPLAIN has no number of rows".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_counted_gets_what_the_rest_leaves() {
+        let mut parts = [None, Some(7), Some(3), Some(0)];
+        share_out(&mut parts, 5_000_010);
+        assert_eq!(parts, [Some(5_000_000), Some(7), Some(3), Some(0)]);
+        let mut parts = [None, None, Some(10)];
+        share_out(&mut parts, 100_010);
+        assert_eq!(parts, [Some(50_000), Some(50_000), Some(10)]);
+        let mut stale = [None, Some(1)];
+        share_out(&mut stale, 0);
+        assert_eq!(stale, [Some(COUNTED_MAX), Some(1)]);
+    }
+}
