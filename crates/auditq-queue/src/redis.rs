@@ -39,7 +39,7 @@ pub use health::Durability;
 use keys::{Keys, QueueKeys, SharedKeys};
 use link::Link;
 use listen::Listeners;
-use waiting::{Held, chunks, next, remainders};
+use waiting::{Held, Left, chunks, next, remainders};
 
 const DRIVER: &str = "redis";
 
@@ -188,7 +188,7 @@ impl RedisQueue {
     async fn settle<'r>(
         &self,
         operation: &'static str,
-        held: &[(&'r Receipt, Option<&'r [u8]>)],
+        held: &[Left<'r>],
         script: impl for<'h> Fn(&QueueKeys, &mut Held<'h>) -> ScriptInvocation<'static>,
     ) -> Result<Vec<Receipt>> {
         let (chunks, mut stale) = chunks(held.iter().copied());

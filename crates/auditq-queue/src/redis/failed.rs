@@ -180,16 +180,17 @@ impl RedisQueue {
 
     /// One chunk, queue by queue, each message in one step.
     async fn settle_found(&self, found: Vec<Found>, back: bool) -> Result<u64> {
-        let mut queues: Vec<(String, Vec<(Vec<u8>, u64)>)> = Vec::new();
-        for Found { id, number, info } in found {
-            match queues.iter_mut().find(|(queue, messages)| *queue == info.queue && messages.len() < CHUNK) {
-                Some((_, messages)) => messages.push((id, number)),
-                None => queues.push((info.queue, vec![(id, number)])),
+        let mut chunks: Vec<Vec<Found>> = Vec::new();
+        for found in found {
+            let has_room = |chunk: &&mut Vec<Found>| chunk[0].info.queue == found.info.queue && chunk.len() < CHUNK;
+            match chunks.iter_mut().find(has_room) {
+                Some(chunk) => chunk.push(found),
+                None => chunks.push(vec![found]),
             }
         }
         let mut total = 0;
-        for (queue, messages) in queues {
-            let queue = QueueName::from_engine(queue);
+        for chunk in chunks {
+            let queue = QueueName::from_engine(chunk[0].info.queue.clone());
             let keys = self.keys.of(&queue);
             let (mut script, shared) = if back {
                 (scripts::RETRY.prepare_invoke(), &keys.shared)
@@ -201,8 +202,8 @@ impl RedisQueue {
                 script.arg(self.clock()).arg(queue.as_str());
             }
             script.key(&shared.failed).key(&shared.payloads).key(&shared.all_failed).key(&keys.failed);
-            for (id, number) in messages {
-                script.arg(id).arg(number);
+            for found in chunk {
+                script.arg(found.id).arg(found.number);
             }
             let operation = if back { "retry failed messages" } else { "forget failed messages" };
             total += self.link.script::<u64>(operation, &script).await?;

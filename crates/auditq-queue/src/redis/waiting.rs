@@ -37,48 +37,56 @@ pub(super) fn check(id: impl std::fmt::Display, payload: &[u8]) -> Result<&str> 
     Ok(text)
 }
 
-/// The scripts that push a batch, one for each hash tag in it.
-pub(super) fn push<'s>(keys: &Keys, batch: &[NewMessage], clock: &str) -> Result<Vec<ScriptInvocation<'s>>> {
-    let mut tags: Vec<(String, Vec<(QueueKeys, &QueueName)>, Vec<(usize, &NewMessage)>)> = Vec::new();
-    for message in batch {
-        check(&message.id, &message.payload)?;
-        let known = tags.iter().position(|(_, queues, _)| queues.iter().any(|(_, queue)| **queue == message.queue));
-        let tag = known.unwrap_or_else(|| {
-            let queue = keys.of(&message.queue);
-            let tag = tags.iter().position(|(tag, _, _)| *tag == queue.shared.tag).unwrap_or_else(|| {
-                tags.push((queue.shared.tag.clone(), Vec::new(), Vec::new()));
-                tags.len() - 1
-            });
-            tags[tag].1.push((queue, &message.queue));
-            tag
-        });
-        let (_, queues, messages) = &mut tags[tag];
-        let place = queues.iter().position(|(_, queue)| **queue == message.queue).unwrap_or_default();
-        messages.push((place + 1, message));
-    }
-    tags.into_iter().map(|(_, queues, messages)| push_one_tag(&queues, &messages, clock)).collect()
+/// The messages of a batch whose queues share a hash tag.
+struct Tagged<'b> {
+    queues: Vec<(QueueKeys, &'b QueueName)>,
+    /// Each with the place of its queue.
+    messages: Vec<(usize, &'b NewMessage)>,
 }
 
-fn push_one_tag<'s>(
-    queues: &[(QueueKeys, &QueueName)],
-    messages: &[(usize, &NewMessage)],
-    clock: &str,
-) -> Result<ScriptInvocation<'s>> {
-    let mut script = scripts::PUSH.prepare_invoke();
-    if let Some((queue, _)) = queues.first() {
-        let shared = &queue.shared;
+impl<'b> Tagged<'b> {
+    fn place_of(&self, queue: &QueueName) -> Option<usize> {
+        self.queues.iter().position(|(_, name)| *name == queue)
+    }
+
+    fn sort(keys: &Keys, batch: &'b [NewMessage]) -> Vec<Self> {
+        let mut tags: Vec<Self> = Vec::new();
+        for message in batch {
+            let known = tags.iter().enumerate().find_map(|(tag, tagged)| Some((tag, tagged.place_of(&message.queue)?)));
+            let (tag, place) = known.unwrap_or_else(|| {
+                let queue = keys.of(&message.queue);
+                let same = |tagged: &Self| tagged.queues[0].0.shared.tag == queue.shared.tag;
+                let tag = tags.iter().position(same).unwrap_or_else(|| {
+                    tags.push(Self { queues: Vec::new(), messages: Vec::new() });
+                    tags.len() - 1
+                });
+                tags[tag].queues.push((queue, &message.queue));
+                (tag, tags[tag].queues.len() - 1)
+            });
+            tags[tag].messages.push((place, message));
+        }
+        tags
+    }
+
+    fn push<'s>(&self, clock: &str) -> Result<ScriptInvocation<'s>> {
+        let (mut script, shared) = (scripts::PUSH.prepare_invoke(), &self.queues[0].0.shared);
         script.key(&shared.ids).key(&shared.failed).key(&shared.seq).key(&shared.queues);
+        script.arg(clock).arg(self.queues.len());
+        for (queue, name) in &self.queues {
+            script.key(&queue.list).key(&queue.delayed).key(&queue.notify).arg(name.as_str());
+        }
+        for (place, message) in &self.messages {
+            let Encoded { kind, body } = member::encode(check(&message.id, &message.payload)?, Some(&message.id));
+            script.arg(place + 1).arg(micros(message.delay)).arg(kind);
+            script.arg(member::id_to_text(&message.id)).arg(message.payload.len()).arg(body);
+        }
+        Ok(script)
     }
-    script.arg(clock).arg(queues.len());
-    for (queue, name) in queues {
-        script.key(&queue.list).key(&queue.delayed).key(&queue.notify).arg(name.as_str());
-    }
-    for (queue, message) in messages {
-        let Encoded { kind, body } = member::encode(check(&message.id, &message.payload)?, Some(&message.id));
-        script.arg(*queue).arg(micros(message.delay)).arg(kind);
-        script.arg(member::id_to_text(&message.id)).arg(message.payload.len()).arg(body);
-    }
-    Ok(script)
+}
+
+/// The scripts that push a batch, one for each hash tag in it.
+pub(super) fn push<'s>(keys: &Keys, batch: &[NewMessage], clock: &str) -> Result<Vec<ScriptInvocation<'s>>> {
+    Tagged::sort(keys, batch).iter().map(|tagged| tagged.push(clock)).collect()
 }
 
 /// The script that takes messages of one queue.
@@ -133,6 +141,9 @@ pub(super) fn next<T: FromRedisValue>(values: &mut std::vec::IntoIter<Value>) ->
         Error::new(ErrorKind::Misconfigured, DRIVER, message)
     })
 }
+
+/// A receipt, and what is left of its message.
+pub(super) type Left<'r> = (&'r Receipt, Option<&'r [u8]>);
 
 /// Some receipts of one queue, for one script.
 pub(super) struct Held<'r> {
@@ -222,7 +233,7 @@ fn add_remainders(script: &mut ScriptInvocation<'_>, held: &Held<'_>) {
 }
 
 /// What is held and what is left of it, once it is known to be text.
-pub(super) fn remainders(held: &[Remainder]) -> Result<Vec<(&Receipt, Option<&[u8]>)>> {
+pub(super) fn remainders(held: &[Remainder]) -> Result<Vec<Left<'_>>> {
     let one = |remainder: &'_ Remainder| match &remainder.payload {
         Some(payload) => check(&remainder.receipt.id, payload).map(drop),
         None => Ok(()),

@@ -195,7 +195,10 @@ async fn look(subject: &Subject) -> String {
     let admin = &subject.admin;
     let mut seen = format!("{:?} {:?}", admin.queues().await.unwrap(), admin.control().await.unwrap());
     for queue in 0..3 {
-        seen += &format!("\n{queue}: {:?}", admin.sizes(&name(queue)).await.unwrap());
+        let mut sizes = admin.sizes(&name(queue)).await.unwrap();
+        // Redis keeps the reservations of one call a microsecond apart.
+        sizes.oldest = sizes.oldest.map(|age| Duration::from_secs_f64((age.as_secs_f64() * 1_000.0).round() / 1_000.0));
+        seen += &format!("\n{queue}: {sizes:?}");
     }
     let page = admin.failed(&FailedFilter { limit: 1_000, ..FailedFilter::default() }).await.unwrap();
     for failed in page.messages {
