@@ -65,22 +65,31 @@ impl Link {
         self.nodes.iter().map(|node| node.place.as_str()).collect::<Vec<_>>().join(", ")
     }
 
+    /// Runs a script that, run twice, does nothing more: again at once when the connection was lost over it.
+    pub(super) async fn repeatable<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T> {
+        self.run(operation, Ask::Script(script), true).await
+    }
+
     /// Runs a script.
     pub(super) async fn script<T: FromRedisValue>(
         &self,
         operation: &'static str,
         script: &ScriptInvocation<'_>,
     ) -> Result<T> {
-        self.run(operation, Ask::Script(script)).await
+        self.run(operation, Ask::Script(script), false).await
     }
 
-    /// Runs a command.
+    /// Runs a command, again at once when the connection was lost over it.
     pub(super) async fn command<T: FromRedisValue>(&self, operation: &'static str, command: &Cmd) -> Result<T> {
-        self.run(operation, Ask::Command(command)).await
+        self.run(operation, Ask::Command(command), true).await
     }
 
-    async fn run<T: FromRedisValue>(&self, operation: &'static str, ask: Ask<'_>) -> Result<T> {
-        let mut may_ask_again = self.nodes.len() > 1;
+    async fn run<T: FromRedisValue>(&self, operation: &'static str, ask: Ask<'_>, repeatable: bool) -> Result<T> {
+        let mut may_ask_again = true;
         loop {
             let mut live = self.live().await?;
             let answer = match ask {
@@ -94,8 +103,9 @@ impl Link {
             if is_broken(&error) {
                 self.forget(&live).await;
             }
-            if is_refusal(&error) && std::mem::take(&mut may_ask_again) {
-                // Another server may take writes by now.
+            // Another server may take writes by now.
+            let helps = is_refusal(&error) && self.nodes.len() > 1 || repeatable && error.is_connection_dropped();
+            if helps && std::mem::take(&mut may_ask_again) {
                 continue;
             }
             return Err(explain(operation, &live.place, &error));
