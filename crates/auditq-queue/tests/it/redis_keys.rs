@@ -108,7 +108,7 @@ async fn a_job_that_laravel_pushed_keeps_every_byte_but_its_attempts() {
     app.clock.advance(Duration::from_secs(7));
     let again = app.reserve_one().await;
     assert_eq!((again.attempts, again.payload), (2, Bytes::from(with_attempts(1))));
-    assert_eq!(app.queue.delete(&[taken.receipt.clone()]).await.unwrap(), [taken.receipt]);
+    assert_eq!(app.queue.delete(std::slice::from_ref(&taken.receipt)).await.unwrap(), [taken.receipt]);
 
     app.queue.bury(&[Remainder::whole(again.receipt)], "no").await.unwrap();
     let failed = app.queue.failed(&FailedFilter::default()).await.unwrap().messages;
@@ -159,7 +159,7 @@ async fn a_receipt_is_stale_once_laravel_has_taken_the_message_over() {
     app.laravel.zrem::<_, _, ()>(reserved, &member).unwrap();
     app.laravel.rpush::<_, _, ()>(list, member).unwrap();
     app.pop();
-    assert_eq!(app.queue.delete(&[ours.clone()]).await.unwrap(), [ours]);
+    assert_eq!(app.queue.delete(std::slice::from_ref(&ours)).await.unwrap(), [ours]);
     assert_eq!(app.sizes().await, [0, 0, 1, 0]);
 }
 
@@ -221,7 +221,7 @@ async fn a_job_in_laravels_shape_is_pushed_as_it_is() {
     app.queue.push(&[job.clone(), job.clone()]).await.unwrap();
     assert_eq!(app.list(), [JOB.as_bytes()]);
     let held = app.reserve_one().await;
-    app.queue.push(&[job.clone()]).await.unwrap();
+    app.queue.push(std::slice::from_ref(&job)).await.unwrap();
     app.queue.delete(&[held.receipt]).await.unwrap();
     app.queue.push(&[job]).await.unwrap();
     assert_eq!(app.sizes().await, [1, 0, 0, 0]);
