@@ -80,6 +80,11 @@ fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<QueueSide, Settl
             let home = Home::Mysql(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
+        #[cfg(feature = "redis")]
+        Scheme::Redis => {
+            let queue = Arc::new(crate::redis::open_queue(url, retry_after)?);
+            Ok((queue.clone(), queue, Home::Apart))
+        }
         _ => Err(unsupported("queue", url)),
     }
 }
