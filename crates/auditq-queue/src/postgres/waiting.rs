@@ -89,7 +89,8 @@ pub(super) async fn take(
 ///
 /// Rows that others have locked are passed over. What is found beyond the limit or the bytes is only locked until the
 /// end of the transaction. A reserved row's `available_at` is that of its reservation, so that the index has lapsed ones
-/// in their order. The rows are changed by their numbers in an array, which the planner always looks up one by one.
+/// in their order; ready ones are sorted by their `reserved_at` as well, which is NULL, because the planner knows the
+/// index by its columns only. The rows are changed by their numbers in an array, which the planner always looks up one by one.
 const TAKE: &str = "\
 WITH lapsed AS MATERIALIZED (
     SELECT id, octet_length(payload) AS bytes, reserved_at::bigint, available_at::bigint FROM jobs
@@ -102,7 +103,7 @@ WITH lapsed AS MATERIALIZED (
 ), ready AS MATERIALIZED (
     SELECT id, octet_length(payload) AS bytes, NULL::bigint AS reserved_at, available_at::bigint FROM jobs
     WHERE queue = $1 AND jobs.reserved_at IS NULL AND jobs.available_at >= $5 AND jobs.available_at <= $6
-    ORDER BY jobs.available_at, id LIMIT $7 FOR UPDATE SKIP LOCKED
+    ORDER BY jobs.reserved_at, jobs.available_at, id LIMIT $7 FOR UPDATE SKIP LOCKED
 ), found AS (
     SELECT 0 AS class, lapsed.* FROM lapsed UNION ALL
     SELECT 1 AS class, ahead.* FROM ahead UNION ALL
@@ -167,7 +168,7 @@ pub(super) async fn next_due(connection: &Conn, queues: &[&QueueName], time: Tim
 
 pub(super) async fn first_available(connection: &Conn, queue: &QueueName) -> Worked<Option<i64>> {
     let sql = "SELECT available_at::bigint FROM jobs WHERE queue = $1 AND reserved_at IS NULL \
-               ORDER BY available_at, id LIMIT 1";
+               ORDER BY reserved_at, available_at, id LIMIT 1";
     Ok(connection.query_typed_opt(sql, &[(&queue.as_str(), Type::TEXT)]).await?.map(|row| row.get(0)))
 }
 

@@ -263,7 +263,7 @@ async fn sizes_beyond_twenty_thousand_say_that_they_are_estimates() {
     let database = TestDatabase::new().await;
     let queue = postgres_in(&database, None).await;
     let add = "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) \
-               SELECT 'audit', '{}', 0, 1, 1 FROM generate_series(1, 40000); ANALYZE jobs";
+               SELECT 'audit', '{}', 0, 1, 1 FROM generate_series(1, 40000)";
     database.run(add).await;
     queue.push(&[NewMessage { delay: Duration::from_secs(3_600), ..message(1) }]).await.unwrap();
     let sizes = queue.sizes(&name("audit")).await.unwrap();
@@ -272,6 +272,37 @@ async fn sizes_beyond_twenty_thousand_say_that_they_are_estimates() {
     database.run("DELETE FROM jobs WHERE id > 2 AND available_at = 1").await;
     let sizes = queue.sizes(&name("audit")).await.unwrap();
     assert!(!sizes.estimated && sizes.ready <= 2, "{sizes:?}");
+}
+
+/// A search that sorted what waits would read all of it for each message.
+#[tokio::test]
+async fn a_reservation_reads_no_more_of_a_long_queue_than_it_takes() {
+    const RESERVATIONS: i64 = 20;
+    let database = TestDatabase::new().await;
+    let queue = postgres_in(&database, None).await;
+    let add = "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) \
+               SELECT 'audit', '{}', 0, n / 100, 1 FROM generate_series(1, 40000) AS n; ANALYZE jobs";
+    database.run(add).await;
+    for _ in 0..RESERVATIONS {
+        assert_eq!(queue.reserve(&[name("audit")], 5).await.unwrap().len(), 5);
+    }
+    // What a connection has counted is written down a second later.
+    let client = database.connect().await;
+    let counted = "SELECT idx_scan, idx_tup_read, (SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'jobs') \
+                   FROM pg_stat_user_indexes WHERE indexrelname = 'auditq_jobs_ready'";
+    let began = std::time::Instant::now();
+    loop {
+        let row = client.query_one(counted, &[]).await.unwrap();
+        let [scans, read, all]: [i64; 3] = std::array::from_fn(|column| row.get(column));
+        assert!(read < 2_000 && all < 200_000, "{read} entries and {all} rows were read");
+        if scans >= RESERVATIONS * 3 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "the index was used {scans} times");
+        // Whoever uses the connection again has it written down.
+        queue.control().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Pushing, taking, deleting, giving back and extending at once: each message is done once, and nobody hears of a
