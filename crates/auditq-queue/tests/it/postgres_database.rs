@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auditq_postgres::testing::TestDatabase;
 use auditq_postgres::tokio_postgres::Client;
@@ -191,7 +191,7 @@ async fn a_message_from_elsewhere_ends_the_wait_soon() {
     let elsewhere = Database::open(&format!("{}?keepalives_idle=60", database.url()), Options::default()).unwrap();
     let other = PostgresQueue::open(elsewhere, PostgresQueueOptions::default()).unwrap();
     other.push(&[message(1)]).await.unwrap();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     queue.wait(&[name("audit")], Duration::from_secs(3_600)).await;
     assert!(began.elapsed() < Duration::from_secs(60), "it took {:?}", began.elapsed());
     assert_eq!(queue.reserve(&[name("audit")], 1).await.unwrap().len(), 1);
@@ -232,10 +232,39 @@ async fn what_comes_to_stand_before_the_head_of_the_queue_is_found_soon() {
     let late =
         "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) VALUES ('audit', 'late', 0, 1, 1)";
     database.run(late).await;
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     while queue.reserve(&[name("audit")], 1).await.unwrap().is_empty() {
         assert!(began.elapsed() < Duration::from_secs(30), "it is not found");
         queue.wait(&[name("audit")], Duration::from_secs(1)).await;
+    }
+}
+
+/// While another session holds an old snapshot, nothing that is gone can be vacuumed.
+#[tokio::test]
+async fn what_an_old_snapshot_keeps_is_passed_over_but_for_a_small_share_of_the_time() {
+    let database = TestDatabase::new().await;
+    let queue = postgres_in(&database, None).await;
+    let old = database.connect().await;
+    old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM jobs").await.unwrap();
+    let gone = "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) \
+                SELECT 'audit', '{}', 0, 1, 1 FROM generate_series(1, 200000); DELETE FROM jobs";
+    database.run(gone).await;
+    queue.push(&(0..40).map(message).collect::<Vec<_>>()).await.unwrap();
+    let mut times = Vec::new();
+    for id in 0..40 {
+        let began = Instant::now();
+        let reserved = queue.reserve(&[name("audit")], 1).await.unwrap();
+        times.push(began.elapsed());
+        assert_eq!(reserved[0].payload, message(id).payload);
+    }
+    let whole = times[0];
+    times.sort_unstable();
+    assert!(times[20] * 5 < whole, "the first took {whole:?}, half of the others longer than {:?}", times[20]);
+    queue.push(&[message(40), message(41)]).await.unwrap();
+    for _ in 0..3 {
+        let sizes = queue.sizes(&name("audit")).await.unwrap();
+        assert_eq!((sizes.ready, sizes.delayed, sizes.reserved), (2, 0, 40));
+        assert!(sizes.oldest.is_some_and(|age| age < Duration::from_secs(60)), "{sizes:?}");
     }
 }
 
