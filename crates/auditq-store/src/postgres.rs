@@ -8,6 +8,7 @@ mod columns;
 mod insert;
 mod lock;
 mod numbers;
+mod partitions;
 mod rows;
 mod schema;
 mod search;
@@ -37,13 +38,21 @@ const PRUNED_MAX: usize = 5_000;
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     database: Database,
+    monthly: bool,
 }
 
 impl PostgresStore {
     /// Looks after `audit_sql_logs` in `database`; [`migrate`](Store::migrate) makes it where it is not there yet.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, monthly: false }
+    }
+
+    /// Makes a new table with a partition for each month. One that is there and not partitioned is refused by
+    /// [`migrate`](Store::migrate); one that is partitioned is kept so, whatever is said here.
+    #[must_use]
+    pub fn partitioned_by_month(self) -> Self {
+        Self { monthly: true, ..self }
     }
 
     /// The database, for [`insert_in`] inside a transaction that changes more than the log.
@@ -63,7 +72,7 @@ impl Store for PostgresStore {
     async fn migrate(&self) -> Result<()> {
         let (place, now) = (self.database.place(), now_us());
         let run = self.database.locked("migrate the audit table", schema::LOCK);
-        let migrated = attempt!(run, connection => schema::migrate(connection, place, now).await);
+        let migrated = attempt!(run, connection => schema::migrate(connection, place, self.monthly, now).await);
         migrated.map_err(written)?.map_err(|obstacle| Error::new(ErrorKind::Misconfigured, DRIVER, obstacle))
     }
 }
@@ -95,6 +104,19 @@ impl StoreReader for PostgresStore {
         let run = self.database.write("prune the log");
         attempt!(run, connection => amendments::drop_old(connection, old).await).map_err(written)?;
         let mut pruned = Pruned::default();
+        // Whole months first: dropping one costs nothing.
+        if attempt!(self.database.single("prune the log"), connection => partitions::is_partitioned(connection).await)
+            .map_err(written)?
+        {
+            loop {
+                let run = self.database.write("prune the log");
+                let dropped = attempt!(run, connection => partitions::drop_oldest(connection, before).await);
+                let Some(rows) = dropped.map_err(written)? else { break };
+                pruned.rows += rows;
+            }
+            let run = self.database.locked("make partitions", schema::LOCK);
+            attempt!(run, connection => partitions::create_ahead(connection).await).map_err(written)?;
+        }
         loop {
             let left = limit.saturating_sub(usize::try_from(pruned.rows).unwrap_or(usize::MAX));
             let (run, some) = (self.database.write("prune the log"), left.min(PRUNED_MAX));

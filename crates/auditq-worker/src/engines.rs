@@ -45,7 +45,7 @@ impl Engines {
     pub async fn open(config: &Config) -> Result<Self, SettleError> {
         let retry_after = Duration::from_secs(config.queue.retry_after_seconds());
         let (queue, admin, queue_home) = open_queue(&config.queue.url, retry_after)?;
-        let (store, reader, store_home) = open_store(&config.store.url)?;
+        let (store, reader, store_home) = open_store(&config.store)?;
         let settlement: Arc<dyn Settlement> = match (queue_home, store_home) {
             #[cfg(feature = "mysql")]
             (Home::Mysql(queue), Home::Mysql(store)) if queue.is_same(&store) => crate::mysql::one_transaction(queue),
@@ -96,7 +96,8 @@ fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<QueueSide, Settl
     }
 }
 
-fn open_store(url: &EngineUrl) -> Result<StoreSide, SettleError> {
+fn open_store(section: &auditq_config::Store) -> Result<StoreSide, SettleError> {
+    let url = &section.url;
     match url.scheme() {
         #[cfg(feature = "sqlite")]
         Scheme::Sqlite => {
@@ -112,7 +113,7 @@ fn open_store(url: &EngineUrl) -> Result<StoreSide, SettleError> {
         }
         #[cfg(feature = "postgres")]
         Scheme::Postgres => {
-            let store = Arc::new(crate::postgres::open_store(url)?);
+            let store = Arc::new(crate::postgres::open_store(section)?);
             let home = Home::Postgres(store.database().clone());
             Ok((store.clone(), store, home))
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auditq_config::EngineUrl;
+use auditq_config::{EngineUrl, Partitions};
 use auditq_postgres::{Conn, Database, Options, Worked, attempt};
 use auditq_queue::Receipt;
 use auditq_queue::postgres::{PostgresQueue, PostgresQueueOptions};
@@ -18,8 +18,9 @@ pub(crate) fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<Postg
     Ok(PostgresQueue::open(open(url)?, options)?)
 }
 
-pub(crate) fn open_store(url: &EngineUrl) -> Result<PostgresStore, SettleError> {
-    Ok(PostgresStore::new(open(url)?))
+pub(crate) fn open_store(section: &auditq_config::Store) -> Result<PostgresStore, SettleError> {
+    let store = PostgresStore::new(open(&section.url)?);
+    Ok(if section.partitions == Partitions::Monthly { store.partitioned_by_month() } else { store })
 }
 
 fn open(url: &EngineUrl) -> Result<Database, SettleError> {

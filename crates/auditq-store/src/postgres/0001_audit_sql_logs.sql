@@ -1,5 +1,5 @@
 CREATE TABLE audit_sql_logs (
-  "id" bigserial PRIMARY KEY,
+  "id" bigserial NOT NULL,
   "stored_at" bigint NOT NULL,
   "event_id" uuid NOT NULL,
   "producer_id" uuid NOT NULL,
@@ -41,8 +41,9 @@ CREATE TABLE audit_sql_logs (
   "sql" text NOT NULL,
   "bindings" text NOT NULL,
   "truncated" text
-);
-CREATE UNIQUE INDEX ON audit_sql_logs (event_id);
+){partitioned};
+ALTER TABLE audit_sql_logs ADD PRIMARY KEY (id{with_time});
+CREATE UNIQUE INDEX ON audit_sql_logs (event_id{with_time});
 CREATE INDEX ON audit_sql_logs (occurred_at);
 CREATE INDEX ON audit_sql_logs (left(username, 191), occurred_at);
 CREATE INDEX ON audit_sql_logs (left(user_id, 64), occurred_at);

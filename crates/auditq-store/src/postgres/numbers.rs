@@ -120,7 +120,7 @@ pub(super) async fn count(connection: &Conn) -> Worked<u64> {
 
 /// Removes up to `limit` rows that occurred before `before`, oldest first.
 pub(super) async fn prune(connection: &Conn, before: i64, limit: usize) -> Worked<Pruned> {
-    let delete = "DELETE FROM audit_sql_logs WHERE id = ANY (ARRAY( \
+    let delete = "DELETE FROM audit_sql_logs WHERE occurred_at < $1 AND id = ANY (ARRAY( \
                   SELECT id FROM audit_sql_logs WHERE occurred_at < $1 ORDER BY occurred_at, id LIMIT $2))";
     let limit = bounded(limit);
     let rows = connection.execute_typed(delete, &[(&before, Type::INT8), (&limit, Type::INT8)]).await?;

@@ -62,10 +62,12 @@ pub(super) fn columns() -> String {
 }
 
 /// The statement that adds any number of rows, given as arrays; one whose event is there already stays as it is.
+///
+/// The conflict has no target: in a partitioned table an event is unique together with its time, which follows from it.
 pub(super) fn insert_sql() -> String {
     let arrays: Vec<_> = (1..=COLUMNS.len()).map(|number| format!("${number}")).collect();
     format!(
-        "INSERT INTO audit_sql_logs ({}) SELECT * FROM unnest({}) ON CONFLICT (event_id) DO NOTHING",
+        "INSERT INTO audit_sql_logs ({}) SELECT * FROM unnest({}) ON CONFLICT DO NOTHING",
         columns(),
         arrays.join(", ")
     )

@@ -1,7 +1,7 @@
 use auditq_postgres::tokio_postgres::types::Type;
 use auditq_postgres::{Conn, Worked};
 
-use super::rows;
+use super::{partitions, rows};
 
 /// One migration at a time, in all processes.
 pub(super) const LOCK: &str = "auditq store";
@@ -19,6 +19,11 @@ pub(super) enum Obstacle {
     )]
     OtherShape { place: String, missing: Vec<&'static str> },
     #[error(
+        "cannot partition the table audit_sql_logs in {place}: it is there and not partitioned; leave store.partitions \
+         out, or rename it (ALTER TABLE audit_sql_logs RENAME TO audit_sql_logs_old), migrate, and copy its rows"
+    )]
+    NotPartitioned { place: String },
+    #[error(
         "cannot use {place}: a newer release of auditq made it (it has the migration {name:?}); install that release"
     )]
     Newer { place: String, name: String },
@@ -27,7 +32,12 @@ pub(super) enum Obstacle {
 /// Brings the tables up to date, inside the caller's transaction.
 ///
 /// The inner error says why it must not be done; nothing was changed then.
-pub(super) async fn migrate(connection: &Conn, place: &str, now_us: i64) -> Worked<std::result::Result<(), Obstacle>> {
+pub(super) async fn migrate(
+    connection: &Conn,
+    place: &str,
+    monthly: bool,
+    now_us: i64,
+) -> Worked<std::result::Result<(), Obstacle>> {
     let place = || place.to_owned();
     let applied = applied(connection).await?;
     if let Some(name) = applied.iter().find(|name| MIGRATIONS.iter().all(|(known, _)| known != name)) {
@@ -37,7 +47,8 @@ pub(super) async fn migrate(connection: &Conn, place: &str, now_us: i64) -> Work
     if present.is_empty() {
         // New, or renamed away to begin another: whatever was noted is no longer so. Indexes have no names of ours, because those
         // of the renamed one keep theirs.
-        return run(connection, &[], now_us).await.map(Ok);
+        run(connection, &[], monthly, now_us).await?;
+        return keep_up(connection).await.map(Ok);
     }
     let missing: Vec<_> =
         rows::COLUMNS.iter().map(|(name, _)| *name).filter(|name| !present.iter().any(|have| have == name)).collect();
@@ -45,10 +56,20 @@ pub(super) async fn migrate(connection: &Conn, place: &str, now_us: i64) -> Work
     if !missing.is_empty() && !older {
         return Ok(Err(Obstacle::OtherShape { place: place(), missing }));
     }
-    run(connection, &applied, now_us).await.map(Ok)
+    let partitioned = partitions::is_partitioned(connection).await?;
+    if monthly && !partitioned {
+        return Ok(Err(Obstacle::NotPartitioned { place: place() }));
+    }
+    run(connection, &applied, partitioned, now_us).await?;
+    keep_up(connection).await.map(Ok)
 }
 
-async fn run(connection: &Conn, applied: &[String], now_us: i64) -> Worked<()> {
+/// Makes partitions ahead, where there are any.
+async fn keep_up(connection: &Conn) -> Worked<()> {
+    if partitions::is_partitioned(connection).await? { partitions::create_ahead(connection).await } else { Ok(()) }
+}
+
+async fn run(connection: &Conn, applied: &[String], monthly: bool, now_us: i64) -> Worked<()> {
     let todo: Vec<_> = MIGRATIONS.iter().filter(|(name, _)| !applied.iter().any(|done| done == name)).collect();
     if todo.is_empty() {
         return Ok(());
@@ -59,7 +80,7 @@ async fn run(connection: &Conn, applied: &[String], now_us: i64) -> Worked<()> {
         )
         .await?;
     for (name, sql) in todo {
-        connection.batch_execute(sql).await?;
+        connection.batch_execute(&partitions::fill_in(sql, monthly)).await?;
         let note = "INSERT INTO auditq_migrations (name, applied_at) VALUES ($1, $2) \
                     ON CONFLICT (name) DO UPDATE SET applied_at = excluded.applied_at";
         connection.execute_typed(note, &[(name, Type::TEXT), (&now_us, Type::INT8)]).await?;

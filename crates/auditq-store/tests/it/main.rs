@@ -19,3 +19,4 @@ use crate::support::InFile;
 auditq_store::store_conformance!(sqlite, InFile::new());
 auditq_store::store_conformance!(mysql, mysql_database::InDatabase::new());
 auditq_store::store_conformance!(postgres, postgres_database::InDatabase::new());
+auditq_store::store_conformance!(postgres_partitioned, postgres_database::InDatabase::partitioned());

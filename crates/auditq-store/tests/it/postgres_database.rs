@@ -16,8 +16,16 @@ pub(crate) struct InDatabase {
 
 impl InDatabase {
     pub(crate) async fn new() -> Self {
+        Self::with(|store| store).await
+    }
+
+    pub(crate) async fn partitioned() -> Self {
+        Self::with(PostgresStore::partitioned_by_month).await
+    }
+
+    async fn with(how: impl Fn(PostgresStore) -> PostgresStore) -> Self {
         let database = TestDatabase::new().await;
-        let store = PostgresStore::new(database.open());
+        let store = how(PostgresStore::new(database.open()));
         store.migrate().await.unwrap();
         Self { store, database }
     }
@@ -189,4 +197,75 @@ async fn a_store_is_used_behind_a_transaction_that_is_rolled_back() {
     auditq_store::postgres::insert_in(run.begin().await.unwrap(), &batch(ordinary_events(3))).await.unwrap();
     drop(run);
     assert_eq!(setup.store.insert(batch(ordinary_events(3))).await.unwrap().stored, 3);
+}
+
+fn now_us() -> i64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros().try_into().unwrap()
+}
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// Five days of each of `months` months, ending now; the first ones are older than any partition.
+fn history(months: u64) -> Vec<Event> {
+    let mut events = ordinary_events(months * 5);
+    for (n, event) in events.iter_mut().enumerate() {
+        let occurred_at = now_us() - (i64::try_from(n).unwrap() / 5) * 31 * DAY_US;
+        event.occurred_at = occurred_at;
+        event.event_id = auditq_event::EventId::derive(occurred_at, &event.producer_id, event.producer_seq);
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_month_is_dropped_whole_and_older_rows_one_by_one() {
+    let setup = InDatabase::partitioned().await;
+    let events = history(12);
+    assert_eq!(setup.store.insert(batch(events.clone())).await.unwrap().stored, 60);
+    assert_eq!(setup.store.insert(batch(events.clone())).await.unwrap().duplicates, 60);
+    let client = setup.database.connect().await;
+    let parts = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'audit_sql_logs'::regclass";
+    // The month before, this one, twelve to come, and the rest.
+    assert_eq!(client.query_one(parts, &[]).await.unwrap().get::<_, i64>(0), 15);
+    let in_rest: i64 = client.query_one("SELECT count(*) FROM audit_sql_logs_rest", &[]).await.unwrap().get(0);
+    assert!((45..=55).contains(&in_rest), "{in_rest}");
+    let month: i64 = client
+        .query_one("SELECT (extract(epoch FROM date_trunc('month', now() AT TIME ZONE 'UTC')) * 1e6)::bigint", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let kept = events.iter().filter(|event| event.occurred_at >= month).count() as u64;
+    let pruned = setup.store.prune(month, 1_000).await.unwrap();
+    assert_eq!((pruned.rows, pruned.finished), (60 - kept, true));
+    assert_eq!(setup.store.count().await.unwrap(), kept);
+    // The month before was made again, empty.
+    assert_eq!(client.query_one(parts, &[]).await.unwrap().get::<_, i64>(0), 15);
+}
+
+#[tokio::test]
+async fn rows_that_came_before_their_month_was_made_move_into_it() {
+    let setup = InDatabase::partitioned().await;
+    let client = setup.database.connect().await;
+    let this_month = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit_sql_logs'::regclass \
+                      AND inhrelid::regclass::text = 'audit_sql_logs_' || to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM')";
+    let name: String = client.query_one(this_month, &[]).await.unwrap().get(0);
+    client.batch_execute(&format!("DROP TABLE {name}")).await.unwrap();
+    let events = history(1);
+    setup.store.insert(batch(events.clone())).await.unwrap();
+    let count = async |table: &str| -> i64 {
+        client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await.unwrap().get(0)
+    };
+    assert_eq!(count("audit_sql_logs_rest").await, 5);
+    setup.store.migrate().await.unwrap();
+    assert_eq!((count("audit_sql_logs_rest").await, count(&name).await), (0, 5));
+    assert_eq!(setup.store.insert(batch(events)).await.unwrap().duplicates, 5);
+}
+
+#[tokio::test]
+async fn a_table_that_is_there_is_not_partitioned_behind_its_owners_back() {
+    let setup = InDatabase::new().await;
+    let error = setup.store.clone().partitioned_by_month().migrate().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("store.partitions"), "{error}");
+    let partitioned = InDatabase::partitioned().await;
+    PostgresStore::new(partitioned.database.open()).migrate().await.unwrap();
 }
