@@ -7,6 +7,7 @@ mod laravel;
 mod model;
 mod mysql_database;
 mod postgres_database;
+mod redis_support;
 mod sqlite_file;
 mod subjects;
 
@@ -14,6 +15,7 @@ auditq_queue::queue_conformance!(memory, crate::subjects::memory);
 auditq_queue::queue_conformance!(sqlite, crate::subjects::sqlite);
 auditq_queue::queue_conformance!(mysql, crate::subjects::mysql);
 auditq_queue::queue_conformance!(postgres, crate::subjects::postgres);
+auditq_queue::queue_conformance!(redis, crate::subjects::redis);
 auditq_queue::queue_conformance!(sqlite_on_tables_of_laravel, crate::laravel::subject);
 auditq_queue::queue_conformance!(mysql_on_tables_of_laravel, crate::mysql_database::on_tables_of_laravel);
 auditq_queue::queue_conformance!(postgres_on_tables_of_laravel, crate::postgres_database::on_tables_of_laravel);

@@ -8,9 +8,12 @@ use auditq_queue::conformance::Subject;
 use auditq_queue::memory::MemoryQueue;
 use auditq_queue::mysql::{MysqlQueue, MysqlQueueOptions};
 use auditq_queue::postgres::{PostgresQueue, PostgresQueueOptions};
+use auditq_queue::redis::{RedisQueue, RedisQueueOptions};
 use auditq_queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use auditq_queue::{Clock, ManualClock, QueueAdmin};
 use auditq_sqlite::{Database, Options};
+
+use crate::redis_support::TestKeys;
 
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(90);
 
@@ -61,6 +64,18 @@ pub(crate) async fn postgres() -> Subject {
 pub(crate) async fn postgres_in(database: &PostgresDatabase, clock: Option<Arc<dyn Clock>>) -> PostgresQueue {
     let options = PostgresQueueOptions { retry_after: RETRY_AFTER, clock, ..PostgresQueueOptions::default() };
     let queue = PostgresQueue::open(database.open(), options).unwrap();
+    queue.migrate().await.unwrap();
+    queue
+}
+
+pub(crate) async fn redis() -> Subject {
+    let (clock, keys) = (clock(), TestKeys::new());
+    let queue = Arc::new(redis_in(&keys.url(), Some(Arc::clone(&clock) as _)).await);
+    Subject { queue: Arc::clone(&queue) as _, admin: queue, clock: Some(clock), keep: Box::new(keys) }
+}
+
+pub(crate) async fn redis_in(url: &str, clock: Option<Arc<dyn Clock>>) -> RedisQueue {
+    let queue = RedisQueue::open(url, RedisQueueOptions { retry_after: RETRY_AFTER, clock }).unwrap();
     queue.migrate().await.unwrap();
     queue
 }

@@ -1,0 +1,189 @@
+//! Connections to the server that takes writes, found anew when it is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushKind, RedisError, ScriptInvocation};
+use tokio::sync::Mutex;
+
+use super::errors::{self, CONNECT, code_of, explain, is_broken, is_refusal};
+use super::url::Node;
+use crate::{Error, ErrorKind, Result};
+
+use super::DRIVER;
+
+const CONNECT_AT_MOST: Duration = Duration::from_secs(5);
+
+/// For how long an answer is waited for; scripts take milliseconds.
+const ANSWER_AT_MOST: Duration = Duration::from_secs(15);
+
+/// One connection for all callers, and the servers it may lead to.
+#[derive(Debug)]
+pub(super) struct Link {
+    nodes: Vec<Node>,
+    current: Mutex<Current>,
+}
+
+/// What is to be run.
+#[derive(Clone, Copy)]
+enum Ask<'a> {
+    Script(&'a ScriptInvocation<'a>),
+    Command(&'a Cmd),
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    live: Option<Live>,
+    /// Which of the servers took writes last, or is to be asked next.
+    node: usize,
+    generation: u64,
+}
+
+#[derive(Clone)]
+struct Live {
+    connection: MultiplexedConnection,
+    place: Arc<str>,
+    generation: u64,
+    closed: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live").field("place", &self.place).field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    pub(super) fn new(nodes: Vec<Node>) -> Self {
+        Self { nodes, current: Mutex::default() }
+    }
+
+    /// The servers, for people.
+    pub(super) fn places(&self) -> String {
+        self.nodes.iter().map(|node| node.place.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Runs a script.
+    pub(super) async fn script<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T> {
+        self.run(operation, Ask::Script(script)).await
+    }
+
+    /// Runs a command.
+    pub(super) async fn command<T: FromRedisValue>(&self, operation: &'static str, command: &Cmd) -> Result<T> {
+        self.run(operation, Ask::Command(command)).await
+    }
+
+    async fn run<T: FromRedisValue>(&self, operation: &'static str, ask: Ask<'_>) -> Result<T> {
+        let mut may_ask_again = self.nodes.len() > 1;
+        loop {
+            let mut live = self.live().await?;
+            let answer = match ask {
+                Ask::Script(script) => script.invoke_async(&mut live.connection).await,
+                Ask::Command(command) => command.query_async(&mut live.connection).await,
+            };
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if is_broken(&error) {
+                self.forget(&live).await;
+            }
+            if is_refusal(&error) && std::mem::take(&mut may_ask_again) {
+                // Another server may take writes by now.
+                continue;
+            }
+            return Err(explain(operation, &live.place, &error));
+        }
+    }
+
+    /// The connection that works, or a new one.
+    async fn live(&self) -> Result<Live> {
+        let mut current = self.current.lock().await;
+        if let Some(live) = current.live.as_ref().filter(|live| !live.closed.load(Ordering::Acquire)) {
+            return Ok(live.clone());
+        }
+        current.live = None;
+        let mut first = None;
+        for _ in 0..self.nodes.len() {
+            let node = &self.nodes[current.node];
+            match connect(node, ANSWER_AT_MOST).await {
+                Ok((connection, closed)) => {
+                    current.generation += 1;
+                    let (place, generation) = (node.place.as_str().into(), current.generation);
+                    let live = Live { connection, place, generation, closed };
+                    current.live = Some(live.clone());
+                    return Ok(live);
+                }
+                Err(error) => {
+                    current.node = (current.node + 1) % self.nodes.len();
+                    // What will not mend itself is what people have to hear of.
+                    match &first {
+                        Some(known) if Error::kind(known) == ErrorKind::Misconfigured => {}
+                        Some(_) if error.kind() != ErrorKind::Misconfigured => {}
+                        _ => first = Some(error),
+                    }
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::new(ErrorKind::Misconfigured, DRIVER, "the URL names no server")))
+    }
+
+    async fn forget(&self, live: &Live) {
+        let mut current = self.current.lock().await;
+        if current.live.as_ref().is_some_and(|current| current.generation == live.generation) {
+            current.live = None;
+            if self.nodes.len() > 1 {
+                current.node = (current.node + 1) % self.nodes.len();
+            }
+        }
+    }
+
+    /// A connection of the caller's own to the server that takes writes, to block on; answers take up to `at_most`.
+    pub(super) async fn apart(&self, at_most: Duration) -> Result<MultiplexedConnection> {
+        let place = self.live().await?.place;
+        let node = self.nodes.iter().find(|node| *node.place == *place).unwrap_or(&self.nodes[0]);
+        Ok(connect(node, at_most).await?.0)
+    }
+}
+
+/// Connects, logs in, and sees to it that the server is no replica.
+async fn connect(node: &Node, answer_at_most: Duration) -> Result<(MultiplexedConnection, Arc<AtomicBool>)> {
+    let fail = |error: RedisError| explain(CONNECT, &node.place, &error);
+    let client = Client::open(node.connection.clone()).map_err(fail)?;
+    let closed = Arc::new(AtomicBool::new(false));
+    let mut config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_AT_MOST))
+        .set_response_timeout(Some(answer_at_most));
+    if node.connection.redis_settings().protocol() != redis::ProtocolVersion::RESP2 {
+        let closed = Arc::clone(&closed);
+        config = config.set_push_sender(move |push: redis::PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                closed.store(true, Ordering::Release);
+            }
+            Ok::<(), redis::aio::SendError>(())
+        });
+    }
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(fail)?;
+    match redis::cmd("ROLE").query_async::<Vec<redis::Value>>(&mut connection).await {
+        Ok(role) if role.first().is_some_and(is_replica) => {
+            let message = format!(
+                "cannot write to {}: it is a replica; name the server that takes writes, or all of them as HOST,HOST",
+                node.place
+            );
+            Err(Error::new(ErrorKind::Unavailable, DRIVER, message))
+        }
+        // A user who may not ask finds out when writing.
+        Err(error) if code_of(&error) != "NOPERM" => Err(errors::explain(CONNECT, &node.place, &error)),
+        _ => Ok((connection, closed)),
+    }
+}
+
+fn is_replica(role: &redis::Value) -> bool {
+    matches!(role, redis::Value::BulkString(name) if name == b"slave" || name == b"replica")
+}

@@ -1,0 +1,82 @@
+-- Takes messages: those whose reservation lapsed, then those that are ready.
+-- KEYS: list, delayed, reserved, notify, held, paused, seq, queues
+-- ARGV: clock, retry after in us, limit, bytes, queue
+-- Returns whether the queue is paused, in how many us there will be something (-1: nothing in sight), and of each
+-- message its handle, attempts, time of creation, and member as it was before.
+local list, delayed, reserved, notify, held = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+if redis.call('SISMEMBER', KEYS[6], ARGV[5]) == 1 then return { 1, -1 } end
+local now, retry_after = clock(ARGV[1]), tonumber(ARGV[2])
+local limit, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
+local answer, taken = { 0, -1 }, 0
+
+local function take(member)
+  local message = read(member)
+  if not message then member, message = adopt(member, KEYS[7], now) end
+  local attempts = math.min(message.attempts, ATTEMPTS_MAX) + 1
+  -- A microsecond apart, so that a handle leads to one member.
+  local lapses = seconds(now + retry_after + taken)
+  redis.call('ZADD', reserved, lapses, with_attempts(member, message, attempts))
+  redis.call('ZADD', held, lapses, message.handle)
+  taken = taken + 1
+  bytes = bytes - message.bytes
+  local at = #answer
+  answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4] = message.handle, attempts, message.created, member
+end
+
+local function wants_more() return taken < limit and bytes > 0 end
+
+local lapsed_left = true
+while wants_more() and lapsed_left do
+  local members = redis.call('ZRANGEBYSCORE', reserved, '-inf', seconds(now), 'LIMIT', 0, math.min(limit - taken, 4))
+  for i = 1, #members do
+    if not wants_more() then break end
+    redis.call('ZREM', reserved, members[i])
+    take(members[i])
+  end
+  lapsed_left = #members > 0
+end
+-- What Laravel's worker has taken over and done leaves its handle here.
+if not lapsed_left then redis.call('ZREMRANGEBYSCORE', held, '-inf', seconds(now)) end
+
+-- Nobody reserves in the future: the clock was set back, and the reservation would last for that long. Laravel's own
+-- reservations are left alone, which may be meant to last.
+if wants_more() then
+  local impossible = '(' .. seconds(now + 2 * retry_after + 1500000)
+  local future = redis.call('ZRANGEBYSCORE', held, impossible, '+inf', 'WITHSCORES', 'LIMIT', 0, limit - taken)
+  for i = 1, #future, 2 do
+    if not wants_more() then break end
+    redis.call('ZREM', held, future[i])
+    local members = redis.call('ZRANGEBYSCORE', reserved, future[i + 1], future[i + 1])
+    for j = 1, #members do
+      local message = read(members[j])
+      if message and message.handle == future[i] then
+        redis.call('ZREM', reserved, members[j])
+        take(members[j])
+      end
+    end
+  end
+end
+
+make_due_ready(delayed, list, now)
+while wants_more() do
+  local member = redis.call('LPOP', list)
+  if member then
+    take(member)
+  elseif make_due_ready(delayed, list, now) == 0 then
+    break
+  end
+end
+count_tokens(list, notify)
+
+if taken > 0 then
+  redis.call('SADD', KEYS[8], ARGV[5])
+else
+  for _, key in ipairs({ delayed, reserved }) do
+    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if first[2] then
+      local wait = math.max(0, math.ceil(tonumber(first[2]) * 1000000 - now))
+      if answer[2] < 0 or wait < answer[2] then answer[2] = wait end
+    end
+  end
+end
+return answer
