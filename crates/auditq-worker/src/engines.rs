@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use auditq_config::{Config, EngineUrl, Scheme};
 use auditq_queue::memory::MemoryQueue;
+#[cfg(feature = "redis")]
+use auditq_queue::redis::{RedisQueue, RedisQueueOptions};
 use auditq_queue::{Queue, QueueAdmin};
 use auditq_store::{Store, StoreReader};
 
@@ -92,6 +94,12 @@ fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<QueueSide, Settl
             let home = Home::Postgres(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
+        #[cfg(feature = "redis")]
+        Scheme::Redis => {
+            let options = RedisQueueOptions { retry_after, ..RedisQueueOptions::default() };
+            let queue = Arc::new(RedisQueue::open(url.with_password(), options)?);
+            Ok((queue.clone(), queue, Home::Apart))
+        }
         _ => Err(unsupported("queue", url)),
     }
 }
@@ -122,6 +130,10 @@ fn open_store(section: &auditq_config::Store) -> Result<StoreSide, SettleError> 
 }
 
 fn unsupported(what: &str, url: &EngineUrl) -> SettleError {
-    let message = format!("this build has no engine for the {what} {url}; use sqlite:FILE");
+    let engines = match what {
+        "store" => "SQLite, PostgreSQL and MySQL are stores",
+        _ => "SQLite, PostgreSQL, MySQL and Redis hold queues",
+    };
+    let message = format!("this build has no engine for the {what} {url}; {engines}");
     auditq_store::Error::new(auditq_store::ErrorKind::Misconfigured, "none", message).into()
 }
