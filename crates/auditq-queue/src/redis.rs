@@ -36,7 +36,7 @@ use crate::{
 };
 
 pub use health::Durability;
-use keys::{Keys, QueueKeys, SharedKeys};
+use keys::{Keys, NO_TAG, QueueKeys, SharedKeys};
 use link::Link;
 use listen::Listeners;
 use waiting::{Held, Left, chunks, next, remainders};
@@ -153,7 +153,7 @@ impl RedisQueue {
     /// Makes a queue's hash tag known, so that people see what is kept under it.
     async fn register(&self, keys: &QueueKeys) -> Result<()> {
         let tag = &keys.shared.tag;
-        if tag.is_empty() || self.tags.lock().unwrap_or_else(PoisonError::into_inner).contains(tag) {
+        if tag == NO_TAG || self.tags.lock().unwrap_or_else(PoisonError::into_inner).contains(tag) {
             return Ok(());
         }
         let mut command = redis::cmd("SADD");
@@ -166,7 +166,7 @@ impl RedisQueue {
     /// The keys that are shared under each tag.
     async fn shared_keys(&self) -> Result<Vec<SharedKeys>> {
         let mut tags: BTreeSet<String> = self.members("list the tags of queues", &self.keys.tags()).await?;
-        tags.insert(String::new());
+        tags.insert(NO_TAG.to_owned());
         Ok(tags.iter().map(|tag| self.keys.shared(tag)).collect())
     }
 
@@ -218,7 +218,7 @@ impl Queue for RedisQueue {
             self.register(&self.keys.of(queue)).await?;
         }
         for script in scripts {
-            self.link.script::<u64>("push messages", &script).await?;
+            self.link.repeatable::<u64>("push messages", &script).await?;
         }
         self.announce();
         Ok(())
@@ -319,7 +319,7 @@ impl QueueAdmin for RedisQueue {
         let keys = self.keys.of(queue);
         let mut script = scripts::SIZES.prepare_invoke();
         script.key(&keys.list).key(&keys.delayed).key(&keys.reserved).key(&keys.failed).arg(self.clock());
-        let answer: Vec<Value> = self.link.script("count messages", &script).await?;
+        let answer: Vec<Value> = self.link.repeatable("count messages", &script).await?;
         let mut counts = answer.into_iter();
         Ok(QueueSizes {
             ready: next(&mut counts)?,

@@ -73,7 +73,7 @@ impl RedisQueue {
             let step = LISTED.min(limit - found.len());
             let mut script = scripts::FAILED.prepare_invoke();
             script.key(&which.list).key(&which.shared.failed).arg(way).arg(&from).arg(to).arg(step);
-            let answer: Vec<Value> = self.link.script("list failed messages", &script).await?;
+            let answer: Vec<Value> = self.link.repeatable("list failed messages", &script).await?;
             let (count, mut values) = (answer.len() / 3, answer.into_iter());
             for _ in 0..count {
                 let id: Vec<u8> = next(&mut values)?;

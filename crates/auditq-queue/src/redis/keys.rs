@@ -2,9 +2,12 @@
 //!
 //! In a cluster all keys that one script touches must be in one slot, which the text between the first braces of a key
 //! decides. A queue named `{audit-logs}` has it in all of its keys; what several queues share is kept once for each
-//! such tag, and once for all queues without one.
+//! such tag, and under a tag of its own for all queues without one.
 
 use crate::QueueName;
+
+/// Stands for the tag of queues that have none, so that what they share can be listed in a cluster too.
+pub(super) const NO_TAG: &str = "auditq";
 
 /// Makes the names of keys.
 #[derive(Clone, Debug)]
@@ -64,10 +67,9 @@ impl Keys {
         }
     }
 
-    /// The keys shared by the queues with this tag; the empty one stands for those without.
+    /// The keys shared by the queues with this tag.
     pub(super) fn shared(&self, tag: &str) -> SharedKeys {
-        let tagged = if tag.is_empty() { String::new() } else { format!("{{{tag}}}:") };
-        let key = |what: &str| format!("{}auditq:{tagged}{what}", self.prefix);
+        let key = |what: &str| format!("{}auditq:{{{tag}}}:{what}", self.prefix);
         SharedKeys {
             tag: tag.to_owned(),
             ids: key("ids"),
@@ -91,9 +93,9 @@ impl Keys {
         format!("{}auditq:restarts", self.prefix)
     }
 
-    /// The hash tag that a queue's name puts into its keys; none when the prefix has one, which is all keys' then.
+    /// The hash tag that a queue's name puts into its keys, unless the prefix has one, which is all keys' then.
     fn tag_of<'n>(&self, name: &'n str) -> &'n str {
-        if hash_tag(&self.prefix).is_some() { "" } else { hash_tag(name).unwrap_or("") }
+        if hash_tag(&self.prefix).is_some() { NO_TAG } else { hash_tag(name).unwrap_or(NO_TAG) }
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushKind, RedisError, ScriptInvocation};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushKind, RedisResult, ScriptInvocation};
 use tokio::sync::Mutex;
 
-use super::errors::{self, CONNECT, code_of, explain, is_broken, is_refusal};
+use super::errors::{CONNECT, code_of, explain, is_broken, is_refusal};
 use super::url::Node;
 use crate::{Error, ErrorKind, Result};
 
@@ -65,22 +65,31 @@ impl Link {
         self.nodes.iter().map(|node| node.place.as_str()).collect::<Vec<_>>().join(", ")
     }
 
+    /// Runs a script that, run twice, does nothing more: again at once when the connection was lost over it.
+    pub(super) async fn repeatable<T: FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T> {
+        self.run(operation, Ask::Script(script), true).await
+    }
+
     /// Runs a script.
     pub(super) async fn script<T: FromRedisValue>(
         &self,
         operation: &'static str,
         script: &ScriptInvocation<'_>,
     ) -> Result<T> {
-        self.run(operation, Ask::Script(script)).await
+        self.run(operation, Ask::Script(script), false).await
     }
 
-    /// Runs a command.
+    /// Runs a command, again at once when the connection was lost over it.
     pub(super) async fn command<T: FromRedisValue>(&self, operation: &'static str, command: &Cmd) -> Result<T> {
-        self.run(operation, Ask::Command(command)).await
+        self.run(operation, Ask::Command(command), true).await
     }
 
-    async fn run<T: FromRedisValue>(&self, operation: &'static str, ask: Ask<'_>) -> Result<T> {
-        let mut may_ask_again = self.nodes.len() > 1;
+    async fn run<T: FromRedisValue>(&self, operation: &'static str, ask: Ask<'_>, repeatable: bool) -> Result<T> {
+        let mut may_ask_again = true;
         loop {
             let mut live = self.live().await?;
             let answer = match ask {
@@ -94,8 +103,9 @@ impl Link {
             if is_broken(&error) {
                 self.forget(&live).await;
             }
-            if is_refusal(&error) && std::mem::take(&mut may_ask_again) {
-                // Another server may take writes by now.
+            // Another server may take writes by now.
+            let helps = is_refusal(&error) && self.nodes.len() > 1 || repeatable && error.is_connection_dropped();
+            if helps && std::mem::take(&mut may_ask_again) {
                 continue;
             }
             return Err(explain(operation, &live.place, &error));
@@ -154,8 +164,27 @@ impl Link {
 
 /// Connects, logs in, and sees to it that the server is no replica.
 async fn connect(node: &Node, answer_at_most: Duration) -> Result<(MultiplexedConnection, Arc<AtomicBool>)> {
-    let fail = |error: RedisError| explain(CONNECT, &node.place, &error);
-    let client = Client::open(node.connection.clone()).map_err(fail)?;
+    let connected = match log_in(node, answer_at_most).await {
+        // Cut off in the middle, by a proxy or a person.
+        Err(error) if error.is_connection_dropped() && !error.is_connection_refusal() => {
+            log_in(node, answer_at_most).await
+        }
+        first => first,
+    };
+    let (connection, closed, is_replica) = connected.map_err(|error| explain(CONNECT, &node.place, &error))?;
+    if is_replica {
+        let message = format!(
+            "cannot write to {}: it is a replica; name the server that takes writes, or all of them as HOST,HOST",
+            node.place
+        );
+        return Err(Error::new(ErrorKind::Unavailable, DRIVER, message));
+    }
+    Ok((connection, closed))
+}
+
+/// A connection, whether it was closed since, and whether it leads to a replica.
+async fn log_in(node: &Node, answer_at_most: Duration) -> RedisResult<(MultiplexedConnection, Arc<AtomicBool>, bool)> {
+    let client = Client::open(node.connection.clone())?;
     let closed = Arc::new(AtomicBool::new(false));
     let mut config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_AT_MOST))
@@ -169,18 +198,12 @@ async fn connect(node: &Node, answer_at_most: Duration) -> Result<(MultiplexedCo
             Ok::<(), redis::aio::SendError>(())
         });
     }
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await.map_err(fail)?;
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     match redis::cmd("ROLE").query_async::<Vec<redis::Value>>(&mut connection).await {
-        Ok(role) if role.first().is_some_and(is_replica) => {
-            let message = format!(
-                "cannot write to {}: it is a replica; name the server that takes writes, or all of them as HOST,HOST",
-                node.place
-            );
-            Err(Error::new(ErrorKind::Unavailable, DRIVER, message))
-        }
+        Ok(role) => Ok((connection, closed, role.first().is_some_and(is_replica))),
         // A user who may not ask finds out when writing.
-        Err(error) if code_of(&error) != "NOPERM" => Err(errors::explain(CONNECT, &node.place, &error)),
-        _ => Ok((connection, closed)),
+        Err(error) if code_of(&error) == "NOPERM" => Ok((connection, closed, false)),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,6 +7,8 @@ mod laravel;
 mod model;
 mod mysql_database;
 mod postgres_database;
+mod redis_keys;
+mod redis_server;
 mod redis_support;
 mod sqlite_file;
 mod subjects;

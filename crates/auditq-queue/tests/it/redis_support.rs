@@ -103,8 +103,8 @@ impl TestServer {
         for _ in 0..500 {
             if let Ok(mut connection) = self.try_connect() {
                 let answer: redis::RedisResult<String> = redis::cmd("PING").query(&mut connection);
-                // One that asks for a password or still loads has started too.
-                if answer.is_ok() || answer.is_err_and(|error| error.code().is_some()) {
+                // One that asks for a password has started too.
+                if answer.is_ok() || answer.is_err_and(|error| error.code() == Some("NOAUTH")) {
                     return;
                 }
             }
@@ -126,6 +126,11 @@ impl TestServer {
             panic!("these tests start servers of their own: install `redis-server` or Valkey's ({error})")
         });
         self.child = Some(child);
+    }
+
+    /// Adds options for the next start.
+    pub(crate) fn options(&mut self, more: &[&str]) {
+        self.options.extend(more.iter().map(|option| (*option).to_owned()));
     }
 
     /// As `kill -9`.

@@ -184,3 +184,7 @@ local function count_tokens(list, notify)
     for _ = have + 1, want do redis.call('RPUSH', notify, '1') end
   end
 end
+
+-- What makes room must go on when the server's memory is full: a script is refused then only if its first write may
+-- take memory, and this one does not.
+local function begin_when_full(key) redis.call('ZREM', key, '') end

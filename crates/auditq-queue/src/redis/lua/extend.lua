@@ -2,6 +2,7 @@
 -- Returns the places of those that are stale.
 local now, retry_after = clock(ARGV[1]), tonumber(ARGV[2])
 local stale = {}
+begin_when_full(KEYS[2])
 for at = 3, #ARGV, 2 do
   local member = find_held(KEYS[1], KEYS[2], ARGV[at], ARGV[at + 1])
   if member then

@@ -4,6 +4,7 @@
 local list, delayed, reserved, held = KEYS[1], KEYS[2], KEYS[3], KEYS[5]
 local now, delay = clock(ARGV[1]), tonumber(ARGV[2])
 local due = seconds(now + delay)
+begin_when_full(held)
 make_due_ready(delayed, list, now)
 local stale = {}
 for at = 3, #ARGV, 5 do

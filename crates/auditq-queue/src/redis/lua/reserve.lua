@@ -5,22 +5,36 @@
 -- message its handle, attempts, time of creation, and member as it was before.
 local list, delayed, reserved, notify, held = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 if redis.call('SISMEMBER', KEYS[6], ARGV[5]) == 1 then return { 1, -1 } end
+begin_when_full(held)
 local now, retry_after = clock(ARGV[1]), tonumber(ARGV[2])
 local limit, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
-local answer, taken = { 0, -1 }, 0
+local answer, messages, taken = { 0, -1 }, {}, 0
 
 local function take(member)
   local message = read(member)
   if not message then member, message = adopt(member, KEYS[7], now) end
-  local attempts = math.min(message.attempts, ATTEMPTS_MAX) + 1
-  -- A microsecond apart, so that a handle leads to one member.
-  local lapses = seconds(now + retry_after + taken)
-  redis.call('ZADD', reserved, lapses, with_attempts(member, message, attempts))
-  redis.call('ZADD', held, lapses, message.handle)
+  message.attempts = math.min(message.attempts, ATTEMPTS_MAX) + 1
   taken = taken + 1
+  messages[taken] = { message = message, member = member }
   bytes = bytes - message.bytes
-  local at = #answer
-  answer[at + 1], answer[at + 2], answer[at + 3], answer[at + 4] = message.handle, attempts, message.created, member
+end
+
+-- A microsecond apart, so that a handle leads to one member, and in the order in which they were pushed, so that they
+-- lapse in it.
+local function hold()
+  local sorted = {}
+  for i = 1, taken do sorted[i] = messages[i] end
+  table.sort(sorted, function(a, b) return a.message.handle < b.message.handle end)
+  for i = 1, taken do
+    local message, lapses = sorted[i].message, seconds(now + retry_after + i - 1)
+    redis.call('ZADD', reserved, lapses, with_attempts(sorted[i].member, message, message.attempts))
+    redis.call('ZADD', held, lapses, message.handle)
+  end
+  for i = 1, taken do
+    local message, at = messages[i].message, #answer
+    answer[at + 1], answer[at + 2], answer[at + 3] = message.handle, message.attempts, message.created
+    answer[at + 4] = messages[i].member
+  end
 end
 
 local function wants_more() return taken < limit and bytes > 0 end
@@ -66,6 +80,7 @@ while wants_more() do
     break
   end
 end
+hold()
 count_tokens(list, notify)
 
 if taken > 0 then

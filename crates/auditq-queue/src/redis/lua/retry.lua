@@ -1,6 +1,7 @@
 -- Puts failed messages of one queue back as new. KEYS: list, delayed, notify, ids, seq, failed, payloads, all, of the queue
 -- ARGV: clock, queue; of each: id, number. Returns how many.
 local now, moved = clock(ARGV[1]), 0
+begin_when_full(KEYS[8])
 make_due_ready(KEYS[2], KEYS[1], now)
 for at = 3, #ARGV, 2 do
   local id = ARGV[at]
