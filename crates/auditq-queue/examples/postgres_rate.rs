@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p auditq-queue --features postgres --example postgres_rate URL [SECONDS [nosnapshot]]`
 //!
-//! The database of the URL must be empty; its tables stay behind.
+//! The database of the URL must be empty; its tables stay behind. With 0 seconds it only counts what is there.
 
 #![expect(clippy::print_stdout, reason = "its purpose is to print")]
 
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Failure> {
         old.begin().await?.batch_execute("SELECT count(*) FROM jobs").await?;
     }
     let counts = Arc::new(Counts::default());
-    for worker in 0..2 {
+    for worker in 0..if seconds == 0 { 0 } else { 2 } {
         tokio::spawn(report(push(Arc::clone(&queue), Arc::clone(&counts), worker)));
         tokio::spawn(report(work(Arc::clone(&queue), Arc::clone(&counts))));
     }
@@ -64,6 +64,8 @@ async fn main() -> Result<(), Failure> {
         let sizes = queue.sizes(&name()?).await?;
         println!("{sizes:?} in {:?}", began.elapsed());
     }
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
     Ok(())
 }
 

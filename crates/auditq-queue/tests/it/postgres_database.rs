@@ -26,11 +26,11 @@ const TABLES: &str = "create table \"jobs\" (\"id\" bigserial not null primary k
     \"failed_at\" timestamp(0) without time zone not null default CURRENT_TIMESTAMP); \
     alter table \"failed_jobs\" add constraint \"failed_jobs_uuid_unique\" unique (\"uuid\")";
 
-fn name(queue: &str) -> QueueName {
+pub(crate) fn name(queue: &str) -> QueueName {
     QueueName::new(queue).unwrap()
 }
 
-fn message(id: u64) -> NewMessage {
+pub(crate) fn message(id: u64) -> NewMessage {
     let payload = Bytes::from(format!("payload of {id}"));
     NewMessage { id: MessageId::new(id.to_string()), queue: name("audit"), payload, delay: Duration::ZERO }
 }
@@ -303,18 +303,20 @@ async fn sizes_beyond_twenty_thousand_say_that_they_are_estimates() {
     assert!(!sizes.estimated && sizes.ready <= 2, "{sizes:?}");
 }
 
-/// Pushing, taking, deleting, giving back and extending at once: each message is done once, and nobody hears of a
-/// deadlock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_workers_do_ten_thousand_messages_once_each() {
-    const MESSAGES: u64 = 10_000;
     let database = TestDatabase::new().await;
-    let queue = Arc::new(postgres_in(&database, None).await);
+    work_off(Arc::new(postgres_in(&database, None).await), 10_000).await;
+}
+
+/// Pushing, taking, deleting, giving back and extending at once: each message is done once, and nobody hears of a
+/// deadlock.
+pub(crate) async fn work_off(queue: Arc<PostgresQueue>, messages: u64) {
     let mut tasks = tokio::task::JoinSet::new();
     for pusher in 0..2 {
         let queue = Arc::clone(&queue);
         tasks.spawn(async move {
-            let ids: Vec<_> = (0..MESSAGES).filter(|id| id % 2 == pusher).collect();
+            let ids: Vec<_> = (0..messages).filter(|id| id % 2 == pusher).collect();
             for ids in ids.chunks(100) {
                 queue.push(&ids.iter().map(|id| message(*id)).collect::<Vec<_>>()).await.unwrap();
             }
@@ -326,7 +328,7 @@ async fn ten_workers_do_ten_thousand_messages_once_each() {
         let (queue, done) = (Arc::clone(&queue), done.clone());
         tasks.spawn(async move {
             let (mut mine, mut rounds) = (Vec::new(), 0);
-            while *done.borrow() < MESSAGES {
+            while *done.borrow() < messages {
                 let reserved = queue.reserve(&[name("audit")], 50).await.unwrap();
                 if reserved.is_empty() {
                     queue.wait(&[name("audit")], Duration::from_millis(20)).await;
@@ -348,6 +350,7 @@ async fn ten_workers_do_ten_thousand_messages_once_each() {
         });
     }
     let payloads: Vec<Bytes> = tasks.join_all().await.concat();
-    assert_eq!((payloads.len(), payloads.iter().collect::<BTreeSet<_>>().len()), (10_000, 10_000));
+    let distinct = payloads.iter().collect::<BTreeSet<_>>().len();
+    assert_eq!((payloads.len() as u64, distinct as u64), (messages, messages));
     assert_eq!(queue.sizes(&name("audit")).await.unwrap().total(), 0);
 }
