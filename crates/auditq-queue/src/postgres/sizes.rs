@@ -100,7 +100,9 @@ pub(super) async fn count(
 
 /// The earliest of some times of a queue's messages, by the index.
 async fn first(connection: &Conn, column: &str, which: &str, values: &[Value<'_>]) -> Worked<Option<i64>> {
-    let sql = format!("SELECT {column}::bigint FROM jobs WHERE queue = $1 AND {which} ORDER BY {column} LIMIT 1");
+    let sql = format!(
+        "SELECT {column}::bigint FROM jobs WHERE queue = $1 AND {which} ORDER BY reserved_at, available_at LIMIT 1"
+    );
     Ok(connection.query_typed_opt(&sql, values).await?.map(|row| row.get(0)))
 }
 

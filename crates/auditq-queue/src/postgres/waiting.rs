@@ -92,7 +92,8 @@ pub(super) async fn take(
 ///
 /// Rows that others have locked are passed over. What is found beyond the limit or the bytes is only locked until the
 /// end of the transaction. A reserved row's `available_at` is that of its reservation, so that the index has lapsed ones
-/// in their order. The rows are changed by their numbers in an array, which the planner always looks up one by one.
+/// in their order. All three are sorted by the whole index, also where the planner could know that `reserved_at` is
+/// always NULL: it does not. The rows are changed by their numbers in an array, which the planner always looks up one by one.
 const TAKE: &str = "\
 WITH lapsed AS MATERIALIZED (
     SELECT id, octet_length(payload) AS bytes, reserved_at::bigint, available_at::bigint FROM jobs
@@ -105,7 +106,7 @@ WITH lapsed AS MATERIALIZED (
 ), ready AS MATERIALIZED (
     SELECT id, octet_length(payload) AS bytes, NULL::bigint AS reserved_at, available_at::bigint FROM jobs
     WHERE queue = $1 AND jobs.reserved_at IS NULL AND jobs.available_at >= $5 AND jobs.available_at <= $6
-    ORDER BY jobs.available_at, id LIMIT $7 FOR UPDATE SKIP LOCKED
+    ORDER BY jobs.reserved_at, jobs.available_at, id LIMIT $7 FOR UPDATE SKIP LOCKED
 ), found AS (
     SELECT 0 AS class, lapsed.* FROM lapsed UNION ALL
     SELECT 1 AS class, ahead.* FROM ahead UNION ALL
@@ -166,9 +167,9 @@ pub(super) async fn take_all(
 pub(super) async fn next_due(connection: &Conn, queues: &[&QueueName], time: Time) -> Worked<Option<i64>> {
     let sql = "SELECT least( \
                    (SELECT available_at FROM jobs WHERE queue = name AND reserved_at IS NULL \
-                    AND available_at > $2 AND available_at <= $2 + $5 ORDER BY available_at LIMIT 1), \
+                    AND available_at > $2 AND available_at <= $2 + $5 ORDER BY reserved_at, available_at LIMIT 1), \
                    (SELECT reserved_at + $4 FROM jobs WHERE queue = name \
-                    AND reserved_at > $3 AND reserved_at <= $3 + $5 ORDER BY reserved_at LIMIT 1) \
+                    AND reserved_at > $3 AND reserved_at <= $3 + $5 ORDER BY reserved_at, available_at LIMIT 1) \
                )::bigint FROM unnest($1) AS name";
     let queues: Vec<&str> = queues.iter().map(|queue| queue.as_str()).collect();
     let values: [(&(dyn ToSql + Sync), Type); 5] = [
@@ -291,9 +292,14 @@ pub(super) async fn control(connection: &Conn) -> Worked<Control> {
 }
 
 /// The server's time since 1970, and the queues that nothing is to be taken from: one question.
+///
+/// For the rest of the transaction it keeps the planner to the indexes. These tables are never what its statistics say:
+/// a queue that was empty when they were gathered holds millions now, or the other way round.
 pub(super) async fn time_and_paused(connection: &Conn) -> Worked<(Duration, Vec<QueueName>)> {
     let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, \
-               coalesce((SELECT array_agg(queue) FROM auditq_paused), '{}')";
+               coalesce((SELECT array_agg(queue) FROM auditq_paused), '{}'), \
+               set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), \
+               set_config('jit', 'off', true)";
     let row = connection.query_typed_one(sql, &[]).await?;
     Ok((Duration::from_micros(as_u64(row.get(0))), names(&row, 1)))
 }

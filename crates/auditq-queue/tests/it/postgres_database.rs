@@ -239,6 +239,33 @@ async fn what_comes_to_stand_before_the_head_of_the_queue_is_found_soon() {
     }
 }
 
+/// The server does not see by itself that the index has them in order.
+#[tokio::test]
+async fn taking_and_counting_cost_the_same_among_many() {
+    let database = TestDatabase::new().await;
+    let queue = postgres_in(&database, None).await;
+    let time = async || {
+        let mut times = Vec::new();
+        for _ in 0..10 {
+            let began = Instant::now();
+            assert_eq!(queue.reserve(&[name("audit")], 1).await.unwrap().len(), 1);
+            let sizes = queue.sizes(&name("audit")).await.unwrap();
+            times.push(began.elapsed());
+            assert!(sizes.oldest > Some(Duration::from_secs(1_000)), "{sizes:?}");
+        }
+        times.sort_unstable();
+        times[5]
+    };
+    let add = "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) \
+               SELECT 'audit', '{}', 0, n, 1 FROM generate_series(1, %) AS n";
+    // As many as are counted one by one.
+    database.run(&add.replace('%', "20000")).await;
+    let few = time().await;
+    database.run(&add.replace('%', "400000")).await;
+    let many = time().await;
+    assert!(many < few * 3, "{many:?} among many, {few:?} among few");
+}
+
 /// While another session holds an old snapshot, nothing that is gone can be vacuumed.
 #[tokio::test]
 async fn what_an_old_snapshot_keeps_is_passed_over_but_for_a_small_share_of_the_time() {
