@@ -1,6 +1,7 @@
 //! How fast spooled events become rows, as a ratio to a bulk load.
 
 mod mysql;
+mod postgres;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +22,8 @@ pub(crate) struct Args {
     /// Engine of queue and store
     #[arg(long, default_value = "sqlite")]
     engine: Engine,
-    /// The server, for engines that have one: mysql://root@127.0.0.1:3306; a database of its own is made and dropped
+    /// The server, for engines that have one, such as mysql://root@127.0.0.1:3306; a database of its own is made and
+    /// dropped
     #[arg(long)]
     url: Option<String>,
     /// Events that go the whole way
@@ -42,6 +44,7 @@ pub(crate) struct Args {
 enum Engine {
     Sqlite,
     Mysql,
+    Postgres,
 }
 
 #[derive(Debug, clap::Args)]
@@ -75,6 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match args.engine {
         Engine::Sqlite => run_sqlite(args),
         Engine::Mysql => mysql::run(args),
+        Engine::Postgres => postgres::run(args),
     }
 }
 
@@ -88,7 +92,7 @@ fn run_sqlite(args: &Args) -> Result<()> {
         .into_iter()
         .map(|journal| Ok((journal, bulk_load(&config.store.url.file(), folder.path(), journal)?)))
         .collect::<Result<Vec<_>>>()?;
-    print(args, "sqlite", &report, ("limit_by_journal_mode", &limit))
+    print(args, "sqlite", &report, ("limit_by_journal_mode", &limit), json!({}))
 }
 
 fn config(args: &Args, folder: &Path, url: EngineUrl) -> Config {
@@ -122,7 +126,14 @@ fn measure(args: &Args, config: &Config) -> Result<Measured> {
     Ok(Measured { rows_per_second, peak_rss_mb: peak_resident_mb()?, resident_before })
 }
 
-fn print(args: &Args, engine: &str, measured: &Measured, (name, limit): (&str, &[(&str, f64)])) -> Result<()> {
+/// `spent` is what the engine has counted.
+fn print(
+    args: &Args,
+    engine: &str,
+    measured: &Measured,
+    (name, limit): (&str, &[(&str, f64)]),
+    spent: serde_json::Value,
+) -> Result<()> {
     let fastest = limit.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
     let limits = limit.iter().map(|(way, rate)| ((*way).to_owned(), json!(rate.round())));
     let mut report = json!({
@@ -135,6 +146,11 @@ fn print(args: &Args, engine: &str, measured: &Measured, (name, limit): (&str, &
         "resident_before_mb": measured.resident_before >> 20,
     });
     report[name] = limits.collect::<serde_json::Map<_, _>>().into();
+    if let serde_json::Value::Object(spent) = spent {
+        for (name, value) in spent {
+            report[name] = value;
+        }
+    }
     hot_path::print(args.json, &report)
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Home {
     Apart,
     #[cfg(feature = "mysql")]
     Mysql(auditq_mysql::Database),
+    #[cfg(feature = "postgres")]
+    Postgres(auditq_postgres::Database),
     #[cfg(feature = "sqlite")]
     Sqlite(auditq_sqlite::Database),
 }
@@ -47,6 +49,10 @@ impl Engines {
         let settlement: Arc<dyn Settlement> = match (queue_home, store_home) {
             #[cfg(feature = "mysql")]
             (Home::Mysql(queue), Home::Mysql(store)) if queue.is_same(&store) => crate::mysql::one_transaction(queue),
+            #[cfg(feature = "postgres")]
+            (Home::Postgres(queue), Home::Postgres(store)) if queue.is_same(&store) => {
+                crate::postgres::one_transaction(queue)
+            }
             #[cfg(feature = "sqlite")]
             (Home::Sqlite(queue), Home::Sqlite(store)) if queue.is_same(&store) => {
                 crate::sqlite::one_transaction(queue)
@@ -80,6 +86,12 @@ fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<QueueSide, Settl
             let home = Home::Mysql(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
+        #[cfg(feature = "postgres")]
+        Scheme::Postgres => {
+            let queue = Arc::new(crate::postgres::open_queue(url, retry_after)?);
+            let home = Home::Postgres(queue.database().clone());
+            Ok((queue.clone(), queue, home))
+        }
         _ => Err(unsupported("queue", url)),
     }
 }
@@ -96,6 +108,12 @@ fn open_store(url: &EngineUrl) -> Result<StoreSide, SettleError> {
         Scheme::Mysql => {
             let store = Arc::new(crate::mysql::open_store(url)?);
             let home = Home::Mysql(store.database().clone());
+            Ok((store.clone(), store, home))
+        }
+        #[cfg(feature = "postgres")]
+        Scheme::Postgres => {
+            let store = Arc::new(crate::postgres::open_store(url)?);
+            let home = Home::Postgres(store.database().clone());
             Ok((store.clone(), store, home))
         }
         _ => Err(unsupported("store", url)),

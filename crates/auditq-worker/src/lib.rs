@@ -12,6 +12,8 @@ mod mysql;
 mod observer;
 mod parcel;
 mod patience;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod retry;
 mod runner;
 mod settlement;

@@ -92,8 +92,8 @@ pub(super) async fn take(
 ///
 /// Rows that others have locked are passed over. What is found beyond the limit or the bytes is only locked until the
 /// end of the transaction. A reserved row's `available_at` is that of its reservation, so that the index has lapsed ones
-/// in their order. All three are sorted by the whole index, also where the planner could know that `reserved_at` is
-/// always NULL: it does not. The rows are changed by their numbers in an array, which the planner always looks up one by one.
+/// in their order; ready ones are sorted by their `reserved_at` as well, which is NULL, because the planner knows the
+/// index by its columns only. The rows are changed by their numbers in an array, which the planner always looks up one by one.
 const TAKE: &str = "\
 WITH lapsed AS MATERIALIZED (
     SELECT id, octet_length(payload) AS bytes, reserved_at::bigint, available_at::bigint FROM jobs
