@@ -1,5 +1,6 @@
 //! What PostgreSQL adds: tables that Laravel made, killed connections, many workers, old snapshots, pgbouncer.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -138,7 +139,19 @@ async fn an_id_whose_job_laravel_has_done_is_free_again() {
 async fn tables_of_another_shape_are_refused_with_a_way_out() {
     for (table, says) in [
         ("create table jobs (id int primary key, task text)", "no column `queue`"),
-        ("create table failed_jobs (id int primary key)", "no column `uuid`"),
+        // As Laravel 5.1 made them: `reserved` says what later `reserved_at` does.
+        (
+            "create table jobs (id bigserial primary key, queue varchar(255) not null, payload text not null, \
+             attempts smallint not null, reserved smallint not null, reserved_at integer, available_at integer not null, \
+             created_at integer not null)",
+            "its column `reserved` demands a value",
+        ),
+        // As Laravel 7 made them.
+        (
+            "create table failed_jobs (id bigserial primary key, connection text not null, queue text not null, \
+             payload text not null, exception text not null, failed_at timestamp(0) not null default now())",
+            "no column `uuid`",
+        ),
     ] {
         let database = TestDatabase::new().await;
         database.run(table).await;
@@ -157,6 +170,86 @@ async fn without_tables_it_is_misconfigured_and_says_what_to_run() {
     let error = queue.reserve(&[name("audit")], 1).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("auditq migrate"), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_right_is_misconfigured_and_names_what_the_user_needs() {
+    let database = TestDatabase::new().await;
+    postgres_in(&database, None).await.push(&[message(1)]).await.unwrap();
+    let role = format!("auditq_test_reader_{:08x}", fastrand::u32(..));
+    database.run(&format!("CREATE ROLE {role} LOGIN PASSWORD 'hunter2'")).await;
+    database.run(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")).await;
+    let reader = Database::open(&database.url_of(&role, "hunter2"), Options::default()).unwrap();
+    let queue = PostgresQueue::open(reader, PostgresQueueOptions::default()).unwrap();
+    let read = queue.sizes(&name("audit")).await;
+    let errors = [queue.reserve(&[name("audit")], 1).await.unwrap_err(), queue.push(&[message(2)]).await.unwrap_err()];
+    drop(queue);
+    database.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    assert_eq!(read.unwrap().ready, 1);
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("the user needs SELECT, INSERT, UPDATE and DELETE") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+}
+
+/// An operation whose connection is cut says so, or succeeds; the next one succeeds.
+#[tokio::test]
+async fn workers_whose_connections_are_killed_lose_nothing() {
+    const MESSAGES: u64 = 2_000;
+    let database = TestDatabase::new().await;
+    let options = PostgresQueueOptions { retry_after: Duration::from_secs(1), ..PostgresQueueOptions::default() };
+    let queue = PostgresQueue::open(database.open(), options).unwrap();
+    queue.migrate().await.unwrap();
+    let (done, refused) = (RefCell::new(BTreeSet::new()), Cell::new(0));
+    let worker = async |number: u64| {
+        let ids: Vec<_> = (0..MESSAGES).filter(|id| id % 3 == number).collect();
+        for ids in ids.chunks(10) {
+            let batch: Vec<_> = ids.iter().map(|id| message(*id)).collect();
+            until_done(&refused, async || queue.push(&batch).await).await;
+        }
+        // What was pushed twice, because the answer to the first push was lost, is to be done twice.
+        while queue.sizes(&name("audit")).await.map_or(1, |sizes| sizes.total()) > 0 {
+            let reserved = until_done(&refused, async || queue.reserve(&[name("audit")], 20).await).await;
+            let receipts: Vec<_> = reserved.iter().map(|message| message.receipt.clone()).collect();
+            until_done(&refused, async || queue.delete(&receipts).await).await;
+            done.borrow_mut().extend(reserved.into_iter().map(|message| message.payload));
+            if receipts.is_empty() {
+                queue.wait(&[name("audit")], Duration::from_millis(50)).await;
+            }
+        }
+    };
+    let killer = database.connect().await;
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.5";
+    let mut killed = 0;
+    let kill = async {
+        loop {
+            killed += killer.query_one(cut, &[]).await.unwrap().get::<_, i64>(0);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        ((), (), ()) = async { tokio::join!(worker(0), worker(1), worker(2)) } => {}
+        () = kill => {}
+    }
+    assert_eq!(done.borrow().len() as u64, MESSAGES);
+    assert!(killed > 0 && refused.get() > 0, "{killed} connections were killed, {refused:?} operations refused");
+}
+
+/// Does something until it succeeds, and counts how often it was refused.
+async fn until_done<T>(refused: &Cell<u32>, work: impl AsyncFn() -> auditq_queue::Result<T>) -> T {
+    for _ in 0..1_000 {
+        match work().await {
+            Ok(value) => return value,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+        }
+        refused.set(refused.get() + 1);
+    }
+    panic!("it never succeeds")
 }
 
 #[tokio::test]
