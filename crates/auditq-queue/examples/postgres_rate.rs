@@ -1,9 +1,9 @@
-//! Measures how many messages a second go through the PostgreSQL driver, second by second, while another session
-//! holds an old snapshot.
+//! Measures how many messages a second go through the PostgreSQL driver, and how many pages the server touches for
+//! each, second by second, while another session holds an old snapshot.
 //!
 //! `cargo run --release -p auditq-queue --features postgres --example postgres_rate URL [SECONDS [nosnapshot]]`
 //!
-//! The database of the URL must be empty; its tables stay behind.
+//! The database of the URL must be empty; its tables stay behind. With 0 seconds it only counts what is there.
 
 #![expect(clippy::print_stdout, reason = "its purpose is to print")]
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use auditq_postgres::{Database, Options};
+use auditq_postgres::{Database, Options, attempt};
 use auditq_queue::postgres::{PostgresQueue, PostgresQueueOptions};
 use auditq_queue::{MessageId, NewMessage, Queue, QueueAdmin, QueueName};
 use bytes::Bytes;
@@ -47,24 +47,38 @@ async fn main() -> Result<(), Failure> {
         old.begin().await?.batch_execute("SELECT count(*) FROM jobs").await?;
     }
     let counts = Arc::new(Counts::default());
-    for worker in 0..2 {
+    for worker in 0..if seconds == 0 { 0 } else { 2 } {
         tokio::spawn(report(push(Arc::clone(&queue), Arc::clone(&counts), worker)));
         tokio::spawn(report(work(Arc::clone(&queue), Arc::clone(&counts))));
     }
-    let mut before = 0;
+    let (mut before, mut pages_before) = (0, pages(&other).await?);
     for second in 1..=seconds {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let done = counts.done.load(Ordering::Relaxed);
         let slowest = Duration::from_micros(counts.slowest_us.swap(0, Ordering::Relaxed));
-        println!("second {second:>4}: {:>6} messages done, slowest reservation {slowest:?}", done - before);
-        before = done;
+        let (messages, touched) = (done - before, pages(&other).await?);
+        let each = (touched - pages_before).checked_div(i64::try_from(messages)?).unwrap_or(0);
+        println!(
+            "second {second:>4}: {messages:>6} messages done, {each:>4} pages each, slowest reservation {slowest:?}"
+        );
+        (before, pages_before) = (done, touched);
     }
     for _ in 0..3 {
         let began = Instant::now();
         let sizes = queue.sizes(&name()?).await?;
         println!("{sizes:?} in {:?}", began.elapsed());
     }
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
     Ok(())
+}
+
+/// How many pages the server has looked at, in memory or not: a figure that the load of the machine does not change.
+async fn pages(database: &Database) -> Result<i64, Failure> {
+    let sql = "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()";
+    Ok(attempt!(database.single("count pages"), connection => {
+        connection.query_typed_one(sql, &[]).await.map(|row| row.get(0)).map_err(Into::into)
+    })?)
 }
 
 fn name() -> Result<QueueName, Failure> {

@@ -169,7 +169,7 @@ pub(super) async fn next_due(connection: &Conn, queues: &[&QueueName], time: Tim
                    (SELECT available_at FROM jobs WHERE queue = name AND reserved_at IS NULL \
                     AND available_at > $2 AND available_at <= $2 + $5 ORDER BY reserved_at, available_at LIMIT 1), \
                    (SELECT reserved_at + $4 FROM jobs WHERE queue = name \
-                    AND reserved_at > $3 AND reserved_at <= $3 + $5 ORDER BY reserved_at LIMIT 1) \
+                    AND reserved_at > $3 AND reserved_at <= $3 + $5 ORDER BY reserved_at, available_at LIMIT 1) \
                )::bigint FROM unnest($1) AS name";
     let queues: Vec<&str> = queues.iter().map(|queue| queue.as_str()).collect();
     let values: [(&(dyn ToSql + Sync), Type); 5] = [
@@ -292,9 +292,14 @@ pub(super) async fn control(connection: &Conn) -> Worked<Control> {
 }
 
 /// The server's time since 1970, and the queues that nothing is to be taken from: one question.
+///
+/// For the rest of the transaction it keeps the planner to the indexes. These tables are never what its statistics say:
+/// a queue that was empty when they were gathered holds millions now, or the other way round.
 pub(super) async fn time_and_paused(connection: &Conn) -> Worked<(Duration, Vec<QueueName>)> {
     let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, \
-               coalesce((SELECT array_agg(queue) FROM auditq_paused), '{}')";
+               coalesce((SELECT array_agg(queue) FROM auditq_paused), '{}'), \
+               set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), \
+               set_config('jit', 'off', true)";
     let row = connection.query_typed_one(sql, &[]).await?;
     Ok((Duration::from_micros(as_u64(row.get(0))), names(&row, 1)))
 }
