@@ -2,7 +2,8 @@
 # Torture on a server of its own: benches/torture.sh ENGINE [MINUTES] [OPTIONS OF auditq-bench torture]
 #
 # ENGINE is sqlite, postgres, mysql, redis or nats; Redis and NATS are no stores, so theirs is a SQLite file. The server
-# keeps its data in a temporary folder and is stopped with SIGKILL twice, for 20 seconds each.
+# keeps its data in a temporary folder and is stopped with SIGKILL twice, for 20 seconds each. AUDITQ_TORTURE_PROFILE=dev
+# runs what the tests have built.
 set -euo pipefail
 
 engine=${1:?"which engine? sqlite, postgres, mysql, redis or nats"}
@@ -130,5 +131,5 @@ if [ "$engine" != sqlite ]; then
   [ "$engine" = nats ] || hooks+=(--cut-connections "AUDITQ_TORTURE_DO=cut '$script' $engine")
 fi
 "${engine}_urls"
-cargo run --release --locked --quiet -p auditq-bench -- \
+cargo run --profile "${AUDITQ_TORTURE_PROFILE:-release}" --locked --quiet -p auditq-bench -- \
   torture --queue "$queue" --store "$store" --minutes "$minutes" "${hooks[@]}" "$@"

@@ -1,6 +1,8 @@
 //! How fast spooled events become rows, as a ratio to a bulk load.
 
 mod mysql;
+mod postgres;
+mod redis;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +23,8 @@ pub(crate) struct Args {
     /// Engine of queue and store
     #[arg(long, default_value = "sqlite")]
     engine: Engine,
-    /// The server, for engines that have one: mysql://root@127.0.0.1:3306; a database of its own is made and dropped
+    /// The server, for engines that have one, such as mysql://root@127.0.0.1:3306; a database of its own is made and
+    /// dropped
     #[arg(long)]
     url: Option<String>,
     /// Events that go the whole way
@@ -42,6 +45,8 @@ pub(crate) struct Args {
 enum Engine {
     Sqlite,
     Mysql,
+    Postgres,
+    Redis,
 }
 
 #[derive(Debug, clap::Args)]
@@ -75,20 +80,27 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match args.engine {
         Engine::Sqlite => run_sqlite(args),
         Engine::Mysql => mysql::run(args),
+        Engine::Postgres => postgres::run(args),
+        Engine::Redis => redis::run(args),
     }
 }
 
 fn run_sqlite(args: &Args) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let config = config(args, folder.path(), EngineUrl::sqlite(&folder.path().join("audit.db")));
-    let report = measure(args, &config)?;
+    measure_into_sqlite(args, folder.path(), &config, "sqlite")
+}
+
+/// Measures any queue with the store in a SQLite file, and that file's own limits.
+fn measure_into_sqlite(args: &Args, folder: &Path, config: &Config, engine: &str) -> Result<()> {
+    let report = measure(args, config)?;
     let stored = count(&config.store.url.file())?;
     ensure!(stored == args.events, "{stored} rows of {} events", args.events);
     let limit = ["WAL", "DELETE", "OFF"]
         .into_iter()
-        .map(|journal| Ok((journal, bulk_load(&config.store.url.file(), folder.path(), journal)?)))
+        .map(|journal| Ok((journal, bulk_load(&config.store.url.file(), folder, journal)?)))
         .collect::<Result<Vec<_>>>()?;
-    print(args, "sqlite", &report, ("limit_by_journal_mode", &limit))
+    print(args, engine, &report, ("limit_by_journal_mode", &limit), json!({}))
 }
 
 fn config(args: &Args, folder: &Path, url: EngineUrl) -> Config {
@@ -122,7 +134,14 @@ fn measure(args: &Args, config: &Config) -> Result<Measured> {
     Ok(Measured { rows_per_second, peak_rss_mb: peak_resident_mb()?, resident_before })
 }
 
-fn print(args: &Args, engine: &str, measured: &Measured, (name, limit): (&str, &[(&str, f64)])) -> Result<()> {
+/// `spent` is what the engine has counted.
+fn print(
+    args: &Args,
+    engine: &str,
+    measured: &Measured,
+    (name, limit): (&str, &[(&str, f64)]),
+    spent: serde_json::Value,
+) -> Result<()> {
     let fastest = limit.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
     let limits = limit.iter().map(|(way, rate)| ((*way).to_owned(), json!(rate.round())));
     let mut report = json!({
@@ -135,6 +154,11 @@ fn print(args: &Args, engine: &str, measured: &Measured, (name, limit): (&str, &
         "resident_before_mb": measured.resident_before >> 20,
     });
     report[name] = limits.collect::<serde_json::Map<_, _>>().into();
+    if let serde_json::Value::Object(spent) = spent {
+        for (name, value) in spent {
+            report[name] = value;
+        }
+    }
     hot_path::print(args.json, &report)
 }
 

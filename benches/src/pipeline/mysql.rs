@@ -7,6 +7,8 @@ use auditq_config::EngineUrl;
 use auditq_mysql::mysql_async::prelude::Queryable as _;
 use auditq_mysql::mysql_async::{Conn, Opts, Params, Row, Value};
 
+use serde_json::json;
+
 use super::{Args, config, measure, print};
 
 /// How many rows are read at a time, and committed together.
@@ -32,7 +34,9 @@ async fn on_server(server: &str, sql: &str) -> Result<()> {
 fn run_in(args: &Args, url: &str, runtime: &tokio::runtime::Runtime) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let engine = EngineUrl::parse(url).map_err(anyhow::Error::msg)?;
+    let before = runtime.block_on(counted(url))?;
     let measured = measure(args, &config(args, folder.path(), engine))?;
+    let after = runtime.block_on(counted(url))?;
     let limit = runtime.block_on(async {
         let mut connection = Conn::new(Opts::from_url(url)?).await?;
         connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
@@ -49,7 +53,25 @@ fn run_in(args: &Args, url: &str, runtime: &tokio::runtime::Runtime) -> Result<(
         connection.disconnect().await?;
         anyhow::Ok(limit)
     })?;
-    print(args, "mysql", &measured, ("limit_by_way", &limit))
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    let per_row = |place: usize| (after[place] - before[place]) as f64 / args.events as f64;
+    let spent = json!({
+        "wal_bytes_per_row": per_row(0).round(),
+        "statements_per_row": (per_row(1) * 1e4).round() / 1e4,
+    });
+    print(args, "mysql", &measured, ("limit_by_way", &limit), spent)
+}
+
+/// Bytes of redo log and statements, as the server has counted them since it began.
+async fn counted(url: &str) -> Result<[u64; 2]> {
+    let mut connection = Conn::new(Opts::from_url(url)?).await?;
+    let mut counts = [0; 2];
+    for (count, name) in counts.iter_mut().zip(["Innodb_os_log_written", "Questions"]) {
+        let row: Option<(String, u64)> = connection.query_first(format!("SHOW GLOBAL STATUS LIKE '{name}'")).await?;
+        *count = row.with_context(|| format!("the server does not count {name}"))?.1;
+    }
+    connection.disconnect().await?;
+    Ok(counts)
 }
 
 /// Rows a second of loading the same rows into an empty table with the same indexes, on one connection, without a

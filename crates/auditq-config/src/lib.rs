@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 pub use error::ConfigError;
 pub use sections::{
-    Capture, Duplicates, Durability, Limits, Literals, Queue, RETRY_AFTER_SECONDS, Redact, Secret, Spool, Store,
-    WhenFull, Worker,
+    Capture, Duplicates, Durability, Limits, Literals, Partitions, Queue, RETRY_AFTER_SECONDS, Redact, Secret, Spool,
+    Store, WhenFull, Worker,
 };
 pub use url::{EngineUrl, Scheme};
 
@@ -77,6 +77,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.spool.validate()?;
         self.worker.validate()?;
-        self.queue.validate(self.worker.timeout)
+        self.queue.validate(self.worker.timeout)?;
+        self.store.validate()
     }
 }

@@ -253,6 +253,28 @@ impl Queue {
 pub struct Store {
     /// The engine. `AUDITQ_STORE_URL`. Defaults to `sqlite:auditq.db`.
     pub url: EngineUrl,
+    /// How a new audit table in PostgreSQL is partitioned. Defaults to `none`.
+    pub partitions: Partitions,
+}
+
+impl Store {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if self.partitions != Partitions::None && self.url.scheme() != crate::Scheme::Postgres {
+            return Err(ConfigError::rule("store.partitions", "is for a store in PostgreSQL; leave it out"));
+        }
+        Ok(())
+    }
+}
+
+/// How the audit table is divided by time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partitions {
+    /// Not at all.
+    #[default]
+    None,
+    /// By the month in which a statement occurred, UTC: `prune` drops a month whole.
+    Monthly,
 }
 
 /// How messages become rows.

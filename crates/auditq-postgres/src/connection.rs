@@ -71,7 +71,9 @@ impl Drop for Conn {
 fn check(version: &str, encoding: &str) -> std::result::Result<(), String> {
     let major: u32 = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse().unwrap_or(0);
     if major < 12 {
-        return Err(format!("the server is PostgreSQL {version}, which is too old; PostgreSQL 12 or later is needed"));
+        return Err(format!(
+            "the server is PostgreSQL {version}, which is too old; name one of 12 or later in the URL"
+        ));
     }
     if !encoding.eq_ignore_ascii_case("UTF8") {
         return Err(format!(

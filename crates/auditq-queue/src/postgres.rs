@@ -34,6 +34,7 @@ use crate::{
 
 use errors::check;
 use heads::Head;
+use sizes::Beginning;
 pub use waiting::delete_in;
 
 const DRIVER: &str = "postgres";
@@ -86,6 +87,8 @@ pub struct PostgresQueue {
     listener: OnceLock<Option<Listener>>,
     /// Where the next search of each queue begins.
     heads: Mutex<HashMap<QueueName, Head>>,
+    /// Where the next count of each queue begins, where it is slow.
+    beginnings: Mutex<HashMap<QueueName, Beginning>>,
     /// What callers knew when they found their queues empty.
     empty: Mutex<HashMap<Vec<QueueName>, Empty>>,
     attempts_max: OnceCell<i32>,
@@ -118,6 +121,7 @@ impl PostgresQueue {
             arrivals,
             listener: OnceLock::new(),
             heads: Mutex::default(),
+            beginnings: Mutex::default(),
             empty: Mutex::default(),
             attempts_max: OnceCell::new(),
         })
@@ -162,6 +166,23 @@ impl PostgresQueue {
         let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
         let known = |queue: &QueueName| Some((queue.clone(), *heads.get(queue)?));
         if self.options.clock.is_some() { HashMap::new() } else { queues.iter().filter_map(known).collect() }
+    }
+
+    async fn count(&self, connection: &Conn, queue: &QueueName) -> Worked<QueueSizes> {
+        let beginnings = || self.beginnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let (time, began) = (self.time(connection).await?, Instant::now());
+        let known = beginnings().get(queue).copied();
+        let known = known.and_then(|known| known.at(time)).filter(|_| self.options.clock.is_none());
+        let name = self.options.connection.as_str();
+        let (sizes, firsts) = sizes::count(connection, queue, name, (known, time)).await?;
+        if known.is_none() {
+            let beginning = Beginning::after(connection, began.elapsed(), firsts, time).await?;
+            match beginning {
+                Some(beginning) => drop(beginnings().insert(queue.clone(), beginning)),
+                None => drop(beginnings().remove(queue)),
+            }
+        }
+        Ok(sizes)
     }
 
     async fn push_once(&self, batch: &[NewMessage]) -> auditq_postgres::Result<()> {
@@ -337,12 +358,8 @@ impl QueueAdmin for PostgresQueue {
     }
 
     async fn sizes(&self, queue: &QueueName) -> Result<QueueSizes> {
-        let name = self.options.connection.as_str();
         let run = self.database.snapshot("count messages");
-        Ok(attempt!(run, connection => match self.time(connection).await {
-            Ok(time) => sizes::count(connection, queue, name, time).await,
-            Err(error) => Err(error),
-        })?)
+        Ok(attempt!(run, connection => self.count(connection, queue).await)?)
     }
 
     async fn queues(&self) -> Result<Vec<QueueName>> {

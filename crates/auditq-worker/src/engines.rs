@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use auditq_config::{Config, EngineUrl, Scheme};
 use auditq_queue::memory::MemoryQueue;
+#[cfg(feature = "redis")]
+use auditq_queue::redis::{RedisQueue, RedisQueueOptions};
 use auditq_queue::{Queue, QueueAdmin};
 use auditq_store::{Store, StoreReader};
 
@@ -31,6 +33,8 @@ pub(crate) enum Home {
     Apart,
     #[cfg(feature = "mysql")]
     Mysql(auditq_mysql::Database),
+    #[cfg(feature = "postgres")]
+    Postgres(auditq_postgres::Database),
     #[cfg(feature = "sqlite")]
     Sqlite(auditq_sqlite::Database),
 }
@@ -43,10 +47,14 @@ impl Engines {
     pub async fn open(config: &Config) -> Result<Self, SettleError> {
         let retry_after = Duration::from_secs(config.queue.retry_after_seconds());
         let (queue, admin, queue_home) = open_queue(&config.queue.url, retry_after)?;
-        let (store, reader, store_home) = open_store(&config.store.url)?;
+        let (store, reader, store_home) = open_store(&config.store)?;
         let settlement: Arc<dyn Settlement> = match (queue_home, store_home) {
             #[cfg(feature = "mysql")]
             (Home::Mysql(queue), Home::Mysql(store)) if queue.is_same(&store) => crate::mysql::one_transaction(queue),
+            #[cfg(feature = "postgres")]
+            (Home::Postgres(queue), Home::Postgres(store)) if queue.is_same(&store) => {
+                crate::postgres::one_transaction(queue)
+            }
             #[cfg(feature = "sqlite")]
             (Home::Sqlite(queue), Home::Sqlite(store)) if queue.is_same(&store) => {
                 crate::sqlite::one_transaction(queue)
@@ -54,6 +62,9 @@ impl Engines {
             _ => Arc::new(StoreThenDelete { queue: queue.clone(), store: store.clone() }),
         };
         admin.migrate().await?;
+        for warning in admin.warnings().await? {
+            tracing::warn!(queue = %config.queue.url, "{warning}");
+        }
         store.migrate().await?;
         Ok(Self { queue, admin, store, reader, settlement })
     }
@@ -80,16 +91,24 @@ fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<QueueSide, Settl
             let home = Home::Mysql(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
+        #[cfg(feature = "postgres")]
+        Scheme::Postgres => {
+            let queue = Arc::new(crate::postgres::open_queue(url, retry_after)?);
+            let home = Home::Postgres(queue.database().clone());
+            Ok((queue.clone(), queue, home))
+        }
         #[cfg(feature = "redis")]
         Scheme::Redis => {
-            let queue = Arc::new(crate::redis::open_queue(url, retry_after)?);
+            let options = RedisQueueOptions { retry_after, ..RedisQueueOptions::default() };
+            let queue = Arc::new(RedisQueue::open(url.with_password(), options)?);
             Ok((queue.clone(), queue, Home::Apart))
         }
         _ => Err(unsupported("queue", url)),
     }
 }
 
-fn open_store(url: &EngineUrl) -> Result<StoreSide, SettleError> {
+fn open_store(section: &auditq_config::Store) -> Result<StoreSide, SettleError> {
+    let url = &section.url;
     match url.scheme() {
         #[cfg(feature = "sqlite")]
         Scheme::Sqlite => {
@@ -103,11 +122,21 @@ fn open_store(url: &EngineUrl) -> Result<StoreSide, SettleError> {
             let home = Home::Mysql(store.database().clone());
             Ok((store.clone(), store, home))
         }
+        #[cfg(feature = "postgres")]
+        Scheme::Postgres => {
+            let store = Arc::new(crate::postgres::open_store(section)?);
+            let home = Home::Postgres(store.database().clone());
+            Ok((store.clone(), store, home))
+        }
         _ => Err(unsupported("store", url)),
     }
 }
 
 fn unsupported(what: &str, url: &EngineUrl) -> SettleError {
-    let message = format!("this build has no engine for the {what} {url}; use sqlite:FILE");
+    let engines = match what {
+        "store" => "SQLite, PostgreSQL and MySQL are stores",
+        _ => "SQLite, PostgreSQL, MySQL and Redis hold queues",
+    };
+    let message = format!("this build has no engine for the {what} {url}; {engines}");
     auditq_store::Error::new(auditq_store::ErrorKind::Misconfigured, "none", message).into()
 }

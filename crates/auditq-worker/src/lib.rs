@@ -12,8 +12,8 @@ mod mysql;
 mod observer;
 mod parcel;
 mod patience;
-#[cfg(feature = "redis")]
-mod redis;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod retry;
 mod runner;
 mod settlement;

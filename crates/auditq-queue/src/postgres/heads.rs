@@ -3,20 +3,27 @@
 //! While some session holds an old snapshot, vacuum removes nothing, and the entries of messages that are long gone
 //! stand before those of messages that wait: each search would read them all, and more with every message. So a search
 //! begins where the one before found nothing that is older. What comes to stand before that place nevertheless (a push
-//! that took long to commit, a reservation that was rolled back) is found by the whole search every few seconds.
+//! that took long to commit, a reservation that was rolled back) is found by a search of the whole queue, which is made
+//! as often as a small share of the time pays for: where nothing is in its way, many times a second.
+
+use std::time::{Duration, Instant};
 
 use crate::seconds::Time;
 
-/// Seconds for which a place is good.
-const GOOD_FOR: i64 = 5;
+/// A place is good for so many times what finding it anew would cost more than using it.
+const GOOD_FOR_COSTS: u32 = 50;
+/// And for no longer than that.
+const GOOD_FOR_MAX: Duration = Duration::from_secs(60);
 /// Seconds by which the next search begins earlier: a push commits a little later than it looks at the clock.
-const MARGIN: i64 = 2;
+pub(super) const MARGIN: i64 = 2;
 
 /// What is known of the beginning of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    /// When the whole queue was searched.
-    searched: i64,
+    /// When the whole queue was searched, and until when that is good.
+    whole: Option<(i64, Instant)>,
+    /// What a search that began here cost.
+    usual: Duration,
     /// Nothing that is ready became available before this second.
     pub(super) ready_from: i64,
     /// No reservation of this second or before has lapsed and been left.
@@ -26,15 +33,17 @@ pub(super) struct Head {
 impl Default for Head {
     /// Nothing is known.
     fn default() -> Self {
-        Self { searched: i64::MIN, ready_from: i64::MIN, lapsed_after: i64::MIN }
+        Self { whole: None, usual: Duration::ZERO, ready_from: i64::MIN, lapsed_after: i64::MIN }
     }
 }
 
 impl Head {
     /// What of it is still good.
-    pub(super) fn at(self, time: Time) -> Self {
-        let age = time.now.saturating_sub(self.searched);
-        if (0..GOOD_FOR).contains(&age) { self } else { Self::default() }
+    pub(super) fn at(self, time: Time, instant: Instant) -> Self {
+        match self.whole {
+            Some((searched, until)) if searched <= time.now && instant < until => self,
+            _ => Self { usual: self.usual, ..Self::default() },
+        }
     }
 
     /// After a search that began here: nothing that became available before `first` was left, and `none_lapsed` says
@@ -42,19 +51,25 @@ impl Head {
     pub(super) fn moved_on(self, first: i64, none_lapsed: bool, time: Time) -> Self {
         let ready_from = first.min(time.now).saturating_sub(MARGIN);
         let lapsed_after = if none_lapsed { time.lapsed().saturating_sub(MARGIN) } else { self.lapsed_after };
-        Self {
-            searched: if self.searched == i64::MIN { time.now } else { self.searched },
-            ready_from: self.ready_from.max(ready_from),
-            lapsed_after: self.lapsed_after.max(lapsed_after),
+        Self { ready_from: self.ready_from.max(ready_from), lapsed_after: self.lapsed_after.max(lapsed_after), ..self }
+    }
+
+    /// After a search that began here and took as long as that.
+    pub(super) fn paid(self, cost: Duration, time: Time, instant: Instant) -> Self {
+        if self.whole.is_some() {
+            return Self { usual: cost, ..self };
         }
+        let good_for = (cost.saturating_sub(self.usual) * GOOD_FOR_COSTS).min(GOOD_FOR_MAX);
+        // What is usual is forgotten by and by, so that it is measured again.
+        Self { whole: Some((time.now, instant + good_for)), usual: self.usual / 2, ..self }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
 
     fn time(now: u64) -> Time {
         Time::new(Duration::from_secs(now), Duration::from_secs(10))
@@ -62,17 +77,35 @@ mod tests {
 
     #[test]
     fn a_search_begins_a_little_before_what_the_last_one_found() {
-        let head = Head::default().at(time(1_000)).moved_on(900, true, time(1_000));
+        let began = Instant::now();
+        let head = Head::default().moved_on(900, true, time(1_000)).paid(MS * 100, time(1_000), began);
         assert_eq!((head.ready_from, head.lapsed_after), (898, 988));
-        let later = head.at(time(1_004)).moved_on(i64::MAX, false, time(1_004));
+        let later = head.at(time(1_004), began + MS * 4_000).moved_on(i64::MAX, false, time(1_004));
         assert_eq!((later.ready_from, later.lapsed_after), (1_002, 988));
     }
 
     #[test]
-    fn every_few_seconds_and_when_the_clock_goes_back_the_whole_queue_is_searched() {
-        let head = Head::default().moved_on(i64::MAX, true, time(1_000));
-        let moved = head.at(time(1_003)).moved_on(i64::MAX, true, time(1_003));
-        assert_eq!(moved.at(time(1_005)), Head::default());
-        assert_eq!(moved.at(time(999)), Head::default());
+    fn the_whole_queue_is_searched_again_when_that_is_paid_for_or_the_clock_goes_back() {
+        let began = Instant::now();
+        let head = Head::default().moved_on(i64::MAX, true, time(1_000)).paid(MS * 100, time(1_000), began);
+        assert_ne!(head.at(time(1_004), began + MS * 4_999), Head::default());
+        assert_eq!(head.at(time(1_005), began + MS * 5_000), Head::default());
+        assert_eq!(head.at(time(999), began), Head::default());
+    }
+
+    #[test]
+    fn what_costs_nothing_is_done_each_time_and_what_costs_much_at_least_once_a_minute() {
+        let began = Instant::now();
+        let usual = Head::default().paid(MS * 8, time(1_000), began).paid(MS * 8, time(1_000), began);
+        let again = usual.at(time(1_001), began + MS * 400);
+        assert_eq!((again.whole, again.usual), (None, MS * 8));
+        // No dearer than one that began later.
+        let cheap = again.paid(MS * 8, time(1_001), began);
+        assert_eq!(cheap.at(time(1_001), began).whole, None);
+        // What is usual is measured again in time.
+        let dearer = cheap.at(time(1_001), began).paid(MS * 8, time(1_001), began);
+        assert!(dearer.at(time(1_001), began + MS * 199).whole.is_some());
+        let dear = Head::default().paid(MS * 60_000, time(1_000), began);
+        assert_eq!(dear.at(time(1_061), began + GOOD_FOR_MAX), Head::default());
     }
 }

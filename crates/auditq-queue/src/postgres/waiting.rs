@@ -1,5 +1,5 @@
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auditq_postgres::tokio_postgres::types::Type;
 use auditq_postgres::tokio_postgres::{Row, types::ToSql};
@@ -14,6 +14,9 @@ use crate::{Control, NewMessage, QueueName, Receipt, Remainder, Reserved};
 
 /// How many messages one reservation takes at the most, however many are asked for.
 const TAKEN_MAX: usize = 1_000;
+
+/// Seconds ahead in which a message that becomes available by itself is looked for.
+const SOON: i64 = 3;
 
 /// Adds the messages that are neither waiting nor failed already, in their order, each once.
 pub(super) async fn add(connection: &Conn, batch: &[NewMessage], connection_name: &str, time: Time) -> Worked<()> {
@@ -89,7 +92,8 @@ pub(super) async fn take(
 ///
 /// Rows that others have locked are passed over. What is found beyond the limit or the bytes is only locked until the
 /// end of the transaction. A reserved row's `available_at` is that of its reservation, so that the index has lapsed ones
-/// in their order. The rows are changed by their numbers in an array, which the planner always looks up one by one.
+/// in their order; ready ones are sorted by their `reserved_at` as well, which is NULL, because the planner knows the
+/// index by its columns only. The rows are changed by their numbers in an array, which the planner always looks up one by one.
 const TAKE: &str = "\
 WITH lapsed AS MATERIALIZED (
     SELECT id, octet_length(payload) AS bytes, reserved_at::bigint, available_at::bigint FROM jobs
@@ -102,7 +106,7 @@ WITH lapsed AS MATERIALIZED (
 ), ready AS MATERIALIZED (
     SELECT id, octet_length(payload) AS bytes, NULL::bigint AS reserved_at, available_at::bigint FROM jobs
     WHERE queue = $1 AND jobs.reserved_at IS NULL AND jobs.available_at >= $5 AND jobs.available_at <= $6
-    ORDER BY jobs.available_at, id LIMIT $7 FOR UPDATE SKIP LOCKED
+    ORDER BY jobs.reserved_at, jobs.available_at, id LIMIT $7 FOR UPDATE SKIP LOCKED
 ), found AS (
     SELECT 0 AS class, lapsed.* FROM lapsed UNION ALL
     SELECT 1 AS class, ahead.* FROM ahead UNION ALL
@@ -146,35 +150,37 @@ pub(super) async fn take_all(
         if room.0 == 0 || room.1 == 0 {
             break;
         }
-        let head = heads.remove(queue).unwrap_or_default();
-        let (some, head) = take(connection, queue, room, attempts_max, (head.at(time), time)).await?;
-        heads.insert((*queue).clone(), head);
+        let began = Instant::now();
+        let head = heads.remove(queue).unwrap_or_default().at(time, began);
+        let (some, head) = take(connection, queue, room, attempts_max, (head, time)).await?;
+        heads.insert((*queue).clone(), head.paid(began.elapsed(), time, Instant::now()));
         bytes += some.iter().map(|message| message.payload.len()).sum::<usize>();
         taken.extend(some);
     }
     Ok(taken)
 }
 
-/// When the next message that nobody can reserve now becomes available by itself.
+/// When the next message that nobody can reserve now becomes available by itself, if that is soon.
+///
+/// Whoever waits looks again after a second anyway. To look further would be to read, while an old snapshot is held,
+/// what is left of each reservation since.
 pub(super) async fn next_due(connection: &Conn, queues: &[&QueueName], time: Time) -> Worked<Option<i64>> {
-    let mut dues = Vec::new();
-    for queue in queues {
-        dues.extend(first_available(connection, queue).await?);
-        dues.extend(first_reserved(connection, queue).await?.map(|at| at.saturating_add(time.retry_after)));
-    }
-    Ok(dues.into_iter().filter(|due| *due > time.now).min())
-}
-
-pub(super) async fn first_available(connection: &Conn, queue: &QueueName) -> Worked<Option<i64>> {
-    let sql = "SELECT available_at::bigint FROM jobs WHERE queue = $1 AND reserved_at IS NULL \
-               ORDER BY available_at, id LIMIT 1";
-    Ok(connection.query_typed_opt(sql, &[(&queue.as_str(), Type::TEXT)]).await?.map(|row| row.get(0)))
-}
-
-pub(super) async fn first_reserved(connection: &Conn, queue: &QueueName) -> Worked<Option<i64>> {
-    let sql = "SELECT reserved_at::bigint FROM jobs WHERE queue = $1 AND reserved_at IS NOT NULL \
-               ORDER BY reserved_at, available_at, id LIMIT 1";
-    Ok(connection.query_typed_opt(sql, &[(&queue.as_str(), Type::TEXT)]).await?.map(|row| row.get(0)))
+    let sql = "SELECT least( \
+                   (SELECT available_at FROM jobs WHERE queue = name AND reserved_at IS NULL \
+                    AND available_at > $2 AND available_at <= $2 + $5 ORDER BY reserved_at, available_at LIMIT 1), \
+                   (SELECT reserved_at + $4 FROM jobs WHERE queue = name \
+                    AND reserved_at > $3 AND reserved_at <= $3 + $5 ORDER BY reserved_at, available_at LIMIT 1) \
+               )::bigint FROM unnest($1) AS name";
+    let queues: Vec<&str> = queues.iter().map(|queue| queue.as_str()).collect();
+    let values: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&queues, Type::TEXT_ARRAY),
+        (&time.now, Type::INT8),
+        (&time.lapsed(), Type::INT8),
+        (&time.retry_after, Type::INT8),
+        (&SOON, Type::INT8),
+    ];
+    let rows = connection.query_typed(sql, &values).await?;
+    Ok(rows.iter().filter_map(|row| row.get::<_, Option<i64>>(0)).min())
 }
 
 /// The rows of receipts and their attempts, each once; receipts that are not this driver's are left out.
@@ -286,9 +292,14 @@ pub(super) async fn control(connection: &Conn) -> Worked<Control> {
 }
 
 /// The server's time since 1970, and the queues that nothing is to be taken from: one question.
+///
+/// For the rest of the transaction it keeps the planner to the indexes. These tables are never what its statistics say:
+/// a queue that was empty when they were gathered holds millions now, or the other way round.
 pub(super) async fn time_and_paused(connection: &Conn) -> Worked<(Duration, Vec<QueueName>)> {
     let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, \
-               coalesce((SELECT array_agg(queue) FROM auditq_paused), '{}')";
+               coalesce((SELECT array_agg(queue) FROM auditq_paused), '{}'), \
+               set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), \
+               set_config('jit', 'off', true)";
     let row = connection.query_typed_one(sql, &[]).await?;
     Ok((Duration::from_micros(as_u64(row.get(0))), names(&row, 1)))
 }

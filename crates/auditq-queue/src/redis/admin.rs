@@ -29,6 +29,12 @@ impl QueueAdmin for RedisQueue {
         }
     }
 
+    async fn warnings(&self) -> Result<Vec<String>> {
+        let durability = self.durability().await?;
+        let costs = durability.loses_much().then(|| durability.statement.clone());
+        Ok(costs.into_iter().chain(durability.eviction()).collect())
+    }
+
     async fn sizes(&self, queue: &QueueName) -> Result<QueueSizes> {
         let keys = self.keys.of(queue);
         let mut script = scripts::SIZES.prepare_invoke();

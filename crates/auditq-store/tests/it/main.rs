@@ -7,6 +7,7 @@ mod disk;
 mod mysql_database;
 mod orders;
 mod plans;
+mod postgres_database;
 mod processes;
 mod support;
 mod tables;
@@ -17,3 +18,5 @@ use crate::support::InFile;
 
 auditq_store::store_conformance!(sqlite, InFile::new());
 auditq_store::store_conformance!(mysql, mysql_database::InDatabase::new());
+auditq_store::store_conformance!(postgres, postgres_database::InDatabase::new());
+auditq_store::store_conformance!(postgres_partitioned, postgres_database::InDatabase::partitioned());

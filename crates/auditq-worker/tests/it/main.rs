@@ -8,5 +8,6 @@ mod forwarding;
 mod kills;
 mod mysql;
 mod outages;
+mod postgres;
 mod support;
 mod working;
