@@ -281,19 +281,20 @@ async fn a_server_killed_around_bury_and_retry_leaves_each_message_in_exactly_on
     let queue = Arc::new(open(&server.url()));
     queue.push(&messages(0..MESSAGES)).await.unwrap();
     for round in 0..8_u64 {
+        let (turns, mut turned) = tokio::sync::watch::channel(0_u64);
         let working = tokio::spawn({
             let queue = Arc::clone(&queue);
             async move {
-                let mut turns = 0;
                 while bury_and_retry(&queue).await.is_ok() {
-                    turns += 1;
+                    turns.send_modify(|turns| *turns += 1);
                 }
-                turns
             }
         });
-        tokio::time::sleep(Duration::from_millis(100 + round * 7)).await;
+        // Somewhere in the turn after that, however slow the machine is.
+        turned.wait_for(|turns| *turns > round % 3).await.unwrap();
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(0..20_000))).await;
         server.kill();
-        assert!(working.await.unwrap() > 0, "round {round} was too short");
+        working.await.unwrap();
         server.go_on();
         let found = sizes(&queue).await;
         assert_eq!(found.total() + found.failed, MESSAGES as u64, "round {round}: {found:?}");
