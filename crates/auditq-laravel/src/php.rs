@@ -14,3 +14,5 @@ pub use json::ExpandError;
 pub use parse::{Limits, parse};
 pub use value::{Key, Object, Property, Value, Visibility};
 pub use write::{TooDeep, write};
+
+pub(crate) use value::readable;

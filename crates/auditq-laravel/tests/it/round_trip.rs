@@ -65,7 +65,7 @@ proptest! {
         prop::sample::select(b"abdisONrREC:;{}\"0123456789".to_vec()),
     ], 0..200)) {
         if let Ok(value) = parse(&bytes, &Limits::default()) {
-            prop_assert_eq!(written(&value).len() > 0, true);
+            prop_assert!(!written(&value).is_empty());
         }
     }
 

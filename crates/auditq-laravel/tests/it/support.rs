@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 
-use auditq_laravel::php::{Key, Limits, Property, Value, Visibility, write};
+use auditq_event::Redaction;
+use auditq_laravel::php::{Key, Limits, Object, Property, Value, Visibility, write};
+use auditq_laravel::{AppKey, Decoder, Mapping};
 use serde_json::{Value as Json, json};
 
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
@@ -101,4 +103,33 @@ fn property(name: &Property<'_>, value: &Value<'_>) -> Json {
             json!({"name": number, "vis": "int-key", "v": tree(value)})
         }
     }
+}
+
+/// Reads jobs with the key of the fixtures.
+pub(crate) fn decoder() -> Decoder {
+    let key = AppKey::parse(str::from_utf8(&fixture("APP_KEY")).unwrap()).unwrap();
+    Decoder { keys: vec![key], ..Decoder::new(Mapping::new(Redaction::new([7; 32]))) }
+}
+
+/// A job of `App\Jobs\ProcessAuditLog` with this as its data.
+pub(crate) fn payload_of(data: &Value<'static>) -> Vec<u8> {
+    let job = Object {
+        class: "App\\Jobs\\ProcessAuditLog".into(),
+        properties: vec![(Property::protected("queryData"), data.clone())],
+    };
+    payload_with("7f2b1c1e-0d5b-4d43-9d6c-5f2c5a3a9a10", &written(&Value::Object(job)))
+}
+
+pub(crate) fn payload_with(uuid: &str, command: &[u8]) -> Vec<u8> {
+    let command = str::from_utf8(command).unwrap();
+    let payload = json!({
+        "uuid": uuid, "displayName": "x", "job": "Illuminate\\Queue\\CallQueuedHandler@call",
+        "data": {"commandName": "App\\Jobs\\ProcessAuditLog", "command": command},
+    });
+    payload.to_string().into_bytes()
+}
+
+/// An array by its keys.
+pub(crate) fn array(entries: Vec<(&str, Value<'static>)>) -> Value<'static> {
+    Value::Array(entries.into_iter().map(|(key, value)| (Key::text(key), value)).collect())
 }
