@@ -24,8 +24,8 @@ pub struct AppKey {
 /// A text that is no `APP_KEY`; it is not shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "cannot use the application key: it must be 32 bytes (16 for AES-128) in base64 behind \"base64:\", as in the \
-     line APP_KEY=base64:… of the application's .env; this one has {0}"
+    "cannot use the application key: it has {0}; give it as it stands in the application's .env behind APP_KEY=: \
+     \"base64:\" and 32 bytes (16 for AES-128) in base64"
 )]
 pub struct KeyError(String);
 
@@ -41,8 +41,8 @@ pub enum CryptError {
     Malformed(&'static str),
     /// Another key, or other bytes.
     #[error(
-        "none of the {keys} known keys fits: the application had another APP_KEY when it wrote the job (give that one \
-         too, as APP_PREVIOUS_KEYS), or the job was changed on its way"
+        "none of the {keys} known keys fits: the job was changed on its way, or the application had another APP_KEY when \
+         it wrote it; give that one too, in APP_PREVIOUS_KEYS"
     )]
     WrongKey {
         /// How many were tried.
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(format!("{key:?}"), "AppKey(…)");
         for text in ["", "base64:", "base64:!", "secret", "base64:c2VjcmV0"] {
             let error = AppKey::parse(text).unwrap_err().to_string();
-            assert!(error.contains("APP_KEY=base64:") && !error.contains("secret"), "{error}");
+            assert!(error.contains("behind APP_KEY=") && !error.contains("secret"), "{error}");
         }
     }
 }

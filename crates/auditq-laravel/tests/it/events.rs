@@ -24,7 +24,11 @@ fn a_job_as_laravel_writes_it_is_stored_with_everything_it_says() {
     assert_eq!(event.bindings.len(), 17);
     assert_eq!(
         event.bindings[..3],
-        [Binding::Int(42), Binding::Float("3.14".parse().unwrap()), Binding::Text("Zoë \"O'Brien\" \\ 日本 😀\n\t".into())]
+        [
+            Binding::Int(42),
+            Binding::Float("3.14".parse().unwrap()),
+            Binding::Text("Zoë \"O'Brien\" \\ 日本 😀\n\t".into())
+        ]
     );
     assert_eq!(
         (event.actor.username.as_deref(), event.actor.user_id.as_deref()),
