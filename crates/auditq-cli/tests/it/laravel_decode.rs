@@ -72,6 +72,6 @@ fn what_cannot_be_read_says_where_and_what_to_do() {
     );
     world.write("cut.json", "{\"job\":\"x@y\",\"data\":{\"sql\":1,");
     let done = world.run("laravel decode cut.json");
-    assert!(done.stderr.contains("error: cannot read the payload at byte 30: it is not JSON"), "{}", done.stderr);
+    assert!(done.stderr.contains("error: cannot read the payload at byte 29: it is not JSON"), "{}", done.stderr);
     assert!(world.run("laravel decode missing.json").stderr.contains("cannot read missing.json"));
 }

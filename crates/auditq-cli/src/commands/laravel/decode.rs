@@ -29,7 +29,7 @@ a value inside itself {\"$ref\": …}; dates are ISO 8601.
 
 Examples:
   auditq laravel decode payload.json
-  mysql -N -r -e 'select payload from jobs limit 1' shop | auditq laravel decode -
+  auditq laravel decode - < payload.json
   APP_KEY=base64:… auditq laravel decode encrypted.json")]
 pub(crate) struct Args {
     /// File with the payload; - for standard input
