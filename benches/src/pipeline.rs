@@ -2,6 +2,7 @@
 
 mod mysql;
 mod postgres;
+mod redis;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,6 +46,7 @@ enum Engine {
     Sqlite,
     Mysql,
     Postgres,
+    Redis,
 }
 
 #[derive(Debug, clap::Args)]
@@ -79,20 +81,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Engine::Sqlite => run_sqlite(args),
         Engine::Mysql => mysql::run(args),
         Engine::Postgres => postgres::run(args),
+        Engine::Redis => redis::run(args),
     }
 }
 
 fn run_sqlite(args: &Args) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let config = config(args, folder.path(), EngineUrl::sqlite(&folder.path().join("audit.db")));
-    let report = measure(args, &config)?;
+    measure_into_sqlite(args, folder.path(), &config, "sqlite")
+}
+
+/// Measures any queue with the store in a SQLite file, and that file's own limits.
+fn measure_into_sqlite(args: &Args, folder: &Path, config: &Config, engine: &str) -> Result<()> {
+    let report = measure(args, config)?;
     let stored = count(&config.store.url.file())?;
     ensure!(stored == args.events, "{stored} rows of {} events", args.events);
     let limit = ["WAL", "DELETE", "OFF"]
         .into_iter()
-        .map(|journal| Ok((journal, bulk_load(&config.store.url.file(), folder.path(), journal)?)))
+        .map(|journal| Ok((journal, bulk_load(&config.store.url.file(), folder, journal)?)))
         .collect::<Result<Vec<_>>>()?;
-    print(args, "sqlite", &report, ("limit_by_journal_mode", &limit), json!({}))
+    print(args, engine, &report, ("limit_by_journal_mode", &limit), json!({}))
 }
 
 fn config(args: &Args, folder: &Path, url: EngineUrl) -> Config {

@@ -113,8 +113,19 @@ impl fmt::Debug for EngineUrl {
     }
 }
 
-/// `scheme://user:secret@host` as `scheme://user:…@host`.
+/// `scheme://user:secret@host` as `scheme://user:…@host`, and `unix:///socket?pass=secret` as `unix:///socket?pass=…`.
 fn without_password(url: &str) -> String {
+    let Some((path, query)) = url.split_once('?').filter(|(_, query)| query.contains("pass")) else {
+        return without_login(url);
+    };
+    let shown = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if name.starts_with("pass") => format!("{name}=…"),
+        _ => pair.to_owned(),
+    };
+    format!("{}?{}", without_login(path), query.split('&').map(shown).collect::<Vec<_>>().join("&"))
+}
+
+fn without_login(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
     // The last `@`: a password may hold one.
@@ -168,6 +179,7 @@ mod tests {
         assert_eq!(without_password("redis://u:p@ss@host:6379/0"), "redis://u:…@host:6379/0");
         assert_eq!(without_password("redis://host:6379/0"), "redis://host:6379/0");
         assert_eq!(without_password("redis://h/@x"), "redis://h/@x");
+        assert_eq!(without_password("unix:///run/r.sock?db=1&pass=p?&user=u"), "unix:///run/r.sock?db=1&pass=…&user=u");
     }
 
     #[test]

@@ -116,6 +116,16 @@ pub trait QueueAdmin: fmt::Debug + Send + Sync + 'static {
     /// `Misconfigured` when tables of the same names have another shape, or the right to make them is missing.
     async fn migrate(&self) -> Result<()>;
 
+    /// What in the engine's own settings may cost messages that were pushed, each with what to do about it.
+    ///
+    /// Nothing, where the engine keeps what it has accepted.
+    ///
+    /// # Errors
+    /// `Unavailable` when the engine does not answer.
+    async fn warnings(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// How many messages are where, for one queue.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! in microseconds. Messages whose queues share a hash tag (`{audit-logs}`), or have none, are pushed all or none, and
 //! known by their ids among each other.
 
+mod admin;
 mod errors;
 mod failed;
 mod health;
@@ -30,24 +31,18 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::message::RESERVED_BYTES_MAX;
-use crate::{
-    Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
-    QueueSizes, Receipt, Remainder, Reserved, Result, Selection,
-};
+use crate::{Error, ErrorKind, NewMessage, Queue, QueueName, Receipt, Remainder, Reserved, Result};
 
 pub use health::Durability;
 use keys::{Keys, NO_TAG, QueueKeys, SharedKeys};
 use link::Link;
 use listen::Listeners;
-use waiting::{Held, Left, chunks, next, remainders};
+use waiting::{Held, Left, chunks, remainders};
 
 const DRIVER: &str = "redis";
 
 /// How long a waiting caller goes without looking, at the least; a token on the `:notify` key wakes it at once.
 const LOOK_EVERY_MS: std::ops::Range<u64> = 1_000..1_250;
-
-/// How many bytes of payload one script drops when a queue is cleared.
-const CLEARED_BYTES: usize = 8 << 20;
 
 /// How a queue in Redis works.
 #[derive(Clone, Debug)]
@@ -184,21 +179,31 @@ impl RedisQueue {
         empty.insert(queues.to_vec(), found);
     }
 
-    /// Runs a script for each chunk of what is held; returns the receipts that were stale, in their order.
+    /// Runs a script for each chunk of what is held; returns the receipts that were stale, in the order of `held`.
     async fn settle<'r>(
         &self,
         operation: &'static str,
         held: &[Left<'r>],
-        script: impl for<'h> Fn(&QueueKeys, &mut Held<'h>) -> ScriptInvocation<'static>,
+        script: impl Fn(&QueueKeys, &Held<'_>) -> ScriptInvocation<'static>,
     ) -> Result<Vec<Receipt>> {
-        let (chunks, mut stale) = chunks(held.iter().copied());
-        for mut chunk in chunks {
-            let script = script(&self.keys.of(&chunk.queue), &mut chunk);
+        let all = held.iter().copied().enumerate();
+        self.settle_in_order(operation, all, script).await.map(|stale| receipts_at(&stale, held))
+    }
+
+    async fn settle_in_order<'r>(
+        &self,
+        operation: &'static str,
+        held: impl Iterator<Item = (usize, Left<'r>)>,
+        script: impl Fn(&QueueKeys, &Held<'_>) -> ScriptInvocation<'static>,
+    ) -> Result<Vec<usize>> {
+        let (chunks, mut stale) = chunks(held);
+        for chunk in chunks {
+            let script = script(&self.keys.of(&chunk.queue), &chunk);
             let places: Vec<usize> = self.link.script(operation, &script).await?;
             stale.extend(places.into_iter().filter_map(|place| chunk.messages.get(place)).map(|(place, ..)| *place));
         }
         stale.sort_unstable();
-        Ok(stale.into_iter().map(|place| held[place].0.clone()).collect())
+        Ok(stale)
     }
 
     async fn change_set(&self, operation: &'static str, command: &str, queue: &QueueName) -> Result<()> {
@@ -257,27 +262,29 @@ impl Queue for RedisQueue {
 
     async fn extend(&self, held: &[Receipt]) -> Result<Vec<Receipt>> {
         let (held, clock) = (held.iter().map(|receipt| (receipt, None)).collect::<Vec<_>>(), self.clock());
-        let script =
-            |keys: &QueueKeys, held: &mut Held<'_>| waiting::extend(keys, held, self.options.retry_after, &clock);
+        let script = |keys: &QueueKeys, held: &Held<'_>| waiting::extend(keys, held, self.options.retry_after, &clock);
         self.settle("extend reservations", &held, script).await
     }
 
     async fn delete(&self, done: &[Receipt]) -> Result<Vec<Receipt>> {
         let done: Vec<_> = done.iter().map(|receipt| (receipt, None)).collect();
-        self.settle("delete messages", &done, |keys, held| waiting::delete(keys, held)).await
+        self.settle("delete messages", &done, waiting::delete).await
     }
 
     async fn release(&self, held: &[Remainder], delay: Duration) -> Result<Vec<Receipt>> {
         let (held, clock) = (remainders(held)?, self.clock());
-        let script = |keys: &QueueKeys, held: &mut Held<'_>| waiting::release(keys, held, delay, &clock);
-        let stale = self.settle("release messages", &held, script).await?;
+        let script = |keys: &QueueKeys, held: &Held<'_>| waiting::release(keys, held, delay, &clock);
+        // Handles count pushes: what was pushed first is to be taken first again.
+        let mut sorted: Vec<_> = held.iter().copied().enumerate().collect();
+        sorted.sort_by_key(|(_, (receipt, _))| receipt.id.as_str());
+        let stale = self.settle_in_order("release messages", sorted.into_iter(), script).await?;
         self.announce();
-        Ok(stale)
+        Ok(receipts_at(&stale, &held))
     }
 
     async fn bury(&self, held: &[Remainder], reason: &str) -> Result<Vec<Receipt>> {
         let (held, clock) = (remainders(held)?, self.clock());
-        let script = |keys: &QueueKeys, held: &mut Held<'_>| waiting::bury(keys, held, reason, &clock);
+        let script = |keys: &QueueKeys, held: &Held<'_>| waiting::bury(keys, held, reason, &clock);
         self.settle("bury messages", &held, script).await
     }
 
@@ -301,110 +308,8 @@ impl Queue for RedisQueue {
     }
 }
 
-#[async_trait]
-impl QueueAdmin for RedisQueue {
-    /// There is nothing to make; refuses a server that drops messages when its memory is short.
-    async fn migrate(&self) -> Result<()> {
-        let durability = self.durability().await?;
-        match durability.eviction().filter(|_| durability.maxmemory > 0) {
-            Some(why) => {
-                let message = format!("cannot keep messages in {}: {why}", self.link.places());
-                Err(Error::new(ErrorKind::Misconfigured, DRIVER, message))
-            }
-            None => Ok(()),
-        }
-    }
-
-    async fn sizes(&self, queue: &QueueName) -> Result<QueueSizes> {
-        let keys = self.keys.of(queue);
-        let mut script = scripts::SIZES.prepare_invoke();
-        script.key(&keys.list).key(&keys.delayed).key(&keys.reserved).key(&keys.failed).arg(self.clock());
-        let answer: Vec<Value> = self.link.repeatable("count messages", &script).await?;
-        let mut counts = answer.into_iter();
-        Ok(QueueSizes {
-            ready: next(&mut counts)?,
-            delayed: next(&mut counts)?,
-            reserved: next(&mut counts)?,
-            failed: next(&mut counts)?,
-            oldest: u64::try_from(next::<i64>(&mut counts)?).ok().map(Duration::from_micros),
-            estimated: false,
-        })
-    }
-
-    async fn queues(&self) -> Result<Vec<QueueName>> {
-        let mut names = BTreeSet::new();
-        for shared in self.shared_keys().await? {
-            for name in self.members("list queues", &shared.queues).await? {
-                let keys = self.keys.of(&QueueName::from_engine(name.clone()));
-                let mut command = redis::cmd("EXISTS");
-                command.arg(&keys.list).arg(&keys.delayed).arg(&keys.reserved).arg(&keys.failed);
-                if self.link.command::<u64>("list queues", &command).await? > 0 {
-                    names.insert(name);
-                }
-            }
-        }
-        Ok(names.into_iter().map(QueueName::from_engine).collect())
-    }
-
-    async fn failed(&self, filter: &FailedFilter) -> Result<FailedPage> {
-        self.failed_page(filter).await
-    }
-
-    async fn failed_payload(&self, id: &MessageId) -> Result<Option<Vec<u8>>> {
-        self.payload_of(id).await
-    }
-
-    async fn retry(&self, which: &Selection) -> Result<u64> {
-        let retried = self.settle_failed(which, true).await?;
-        self.announce();
-        Ok(retried)
-    }
-
-    async fn forget(&self, which: &Selection) -> Result<u64> {
-        self.settle_failed(which, false).await
-    }
-
-    async fn clear(&self, queue: &QueueName) -> Result<u64> {
-        let (keys, mut total) = (self.keys.of(queue), 0);
-        loop {
-            let mut script = scripts::CLEAR.prepare_invoke();
-            script.key(&keys.list).key(&keys.delayed).key(&keys.reserved).key(&keys.notify).key(&keys.held);
-            script.key(&keys.shared.ids).arg(1_000).arg(CLEARED_BYTES);
-            let dropped: u64 = self.link.script("clear a queue", &script).await?;
-            total += dropped;
-            if dropped == 0 {
-                return Ok(total);
-            }
-        }
-    }
-
-    async fn pause(&self, queue: &QueueName) -> Result<()> {
-        self.change_set("pause a queue", "SADD", queue).await
-    }
-
-    async fn resume(&self, queue: &QueueName) -> Result<()> {
-        self.change_set("resume a queue", "SREM", queue).await?;
-        self.announce();
-        Ok(())
-    }
-
-    async fn restart(&self) -> Result<()> {
-        let command = redis::cmd("INCR").arg(self.keys.restarts()).clone();
-        self.link.command::<()>("ask for a restart", &command).await?;
-        self.announce();
-        Ok(())
-    }
-
-    async fn control(&self) -> Result<Control> {
-        const OPERATION: &str = "read what is asked of workers";
-        let mut paused = BTreeSet::new();
-        for shared in self.shared_keys().await? {
-            paused.extend(self.members(OPERATION, &shared.paused).await?);
-        }
-        let restart: Option<u64> = self.link.command(OPERATION, redis::cmd("GET").arg(self.keys.restarts())).await?;
-        let paused = paused.into_iter().map(QueueName::from_engine).collect();
-        Ok(Control { paused, restart: restart.unwrap_or(0) })
-    }
+fn receipts_at(places: &[usize], held: &[Left<'_>]) -> Vec<Receipt> {
+    places.iter().map(|place| held[*place].0.clone()).collect()
 }
 
 /// Microseconds, up to a time that a score can hold beside the present.

@@ -178,12 +178,12 @@ impl RedisQueue {
         }
     }
 
-    /// One chunk, queue by queue, each message in one step.
+    /// What was found, in its order, each message in one step.
     async fn settle_found(&self, found: Vec<Found>, back: bool) -> Result<u64> {
         let mut chunks: Vec<Vec<Found>> = Vec::new();
         for found in found {
             let has_room = |chunk: &&mut Vec<Found>| chunk[0].info.queue == found.info.queue && chunk.len() < CHUNK;
-            match chunks.iter_mut().find(has_room) {
+            match chunks.last_mut().filter(has_room) {
                 Some(chunk) => chunk.push(found),
                 None => chunks.push(vec![found]),
             }

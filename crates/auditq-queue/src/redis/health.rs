@@ -21,6 +21,12 @@ pub struct Durability {
 }
 
 impl Durability {
+    /// Whether a crash costs more than a second of messages.
+    #[must_use]
+    pub fn loses_much(&self) -> bool {
+        self.appendonly == Some(false) || self.appendfsync.as_deref() == Some("no")
+    }
+
     /// Why messages may vanish from a server that runs, if they may.
     #[must_use]
     pub fn eviction(&self) -> Option<String> {

@@ -152,24 +152,25 @@ pub(super) struct Held<'r> {
     pub(super) messages: Vec<(usize, &'r str, u32, Option<&'r [u8]>)>,
 }
 
-/// Sorts what is held by queue and into chunks; what names no queue is stale, and its place is returned.
-pub(super) fn chunks<'r>(held: impl Iterator<Item = (&'r Receipt, Option<&'r [u8]>)>) -> (Vec<Held<'r>>, Vec<usize>) {
-    let (mut chunks, mut bytes, mut stale) = (Vec::<Held<'r>>::new(), Vec::<usize>::new(), Vec::new());
-    for (place, (receipt, left)) in held.enumerate() {
+/// Cuts what is held into chunks of one queue, in their order; what names no queue is stale, and its place is returned.
+pub(super) fn chunks<'r>(held: impl Iterator<Item = (usize, Left<'r>)>) -> (Vec<Held<'r>>, Vec<usize>) {
+    let (mut chunks, mut bytes, mut stale) = (Vec::<Held<'r>>::new(), 0, Vec::new());
+    for (place, (receipt, left)) in held {
         let Some((queue, handle)) = receipt.id.rsplit_once(',') else {
             stale.push(place);
             continue;
         };
-        let more = left.map_or(0, <[u8]>::len);
-        let open = chunks.iter().rposition(|chunk| chunk.queue.as_str() == queue);
-        let open = open.filter(|open| chunks[*open].messages.len() < CHUNK && bytes[*open] + more <= CHUNK_BYTES);
-        let open = open.unwrap_or_else(|| {
-            chunks.push(Held { queue: QueueName::from_engine(queue.to_owned()), messages: Vec::new() });
-            bytes.push(0);
-            chunks.len() - 1
-        });
-        bytes[open] += more;
-        chunks[open].messages.push((place, handle, receipt.attempt, left));
+        bytes += left.map_or(0, <[u8]>::len);
+        let message = (place, handle, receipt.attempt, left);
+        match chunks.last_mut() {
+            Some(open) if open.queue.as_str() == queue && open.messages.len() < CHUNK && bytes <= CHUNK_BYTES => {
+                open.messages.push(message);
+            }
+            _ => {
+                bytes = left.map_or(0, <[u8]>::len);
+                chunks.push(Held { queue: QueueName::from_engine(queue.to_owned()), messages: vec![message] });
+            }
+        }
     }
     (chunks, stale)
 }
@@ -197,9 +198,7 @@ pub(super) fn delete<'s>(keys: &QueueKeys, held: &Held<'_>) -> ScriptInvocation<
     script
 }
 
-pub(super) fn release<'s>(keys: &QueueKeys, held: &mut Held<'_>, delay: Duration, clock: &str) -> ScriptInvocation<'s> {
-    // Handles count pushes: what was pushed first is to be taken first again.
-    held.messages.sort_by_key(|(_, handle, _, _)| *handle);
+pub(super) fn release<'s>(keys: &QueueKeys, held: &Held<'_>, delay: Duration, clock: &str) -> ScriptInvocation<'s> {
     let mut script = scripts::RELEASE.prepare_invoke();
     script.key(&keys.list).key(&keys.delayed).key(&keys.reserved).key(&keys.notify).key(&keys.held);
     script.key(&keys.shared.ids).key(&keys.shared.seq).arg(clock).arg(micros(delay));

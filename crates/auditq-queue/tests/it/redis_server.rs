@@ -219,14 +219,17 @@ async fn a_server_that_drops_keys_when_it_is_full_is_refused() {
 
 #[tokio::test]
 async fn how_durable_messages_are_is_told() {
-    for (options, says) in [
-        (&["--appendonly", "no"][..], "`appendonly` is off, set it to yes"),
-        (&["--appendonly", "yes", "--appendfsync", "everysec"], "up to a second"),
-        (&["--appendonly", "yes", "--appendfsync", "no"], "half a minute"),
-        (&DURABLE, "before it is answered"),
+    for (options, warns, says) in [
+        (&["--appendonly", "no"][..], true, "`appendonly` is off, set it to yes"),
+        (&["--appendonly", "yes", "--appendfsync", "everysec"], false, "up to a second"),
+        (&["--appendonly", "yes", "--appendfsync", "no"], true, "half a minute"),
+        (&DURABLE, false, "before it is answered"),
     ] {
         let server = TestServer::start(options);
-        let durability = open(&server.url()).durability().await.unwrap();
+        let queue = open(&server.url());
+        let durability = queue.durability().await.unwrap();
+        let warnings = queue.warnings().await.unwrap();
+        assert_eq!(warnings, warns.then(|| durability.statement.clone()).into_iter().collect::<Vec<_>>());
         assert!(durability.statement.contains(says), "{durability:?}");
         assert_eq!((durability.eviction(), durability.maxmemory), (None, 0));
     }
