@@ -6,6 +6,7 @@
 mod crypt;
 mod data;
 mod date;
+mod encode;
 mod envelope;
 mod event;
 mod extra;
@@ -15,6 +16,7 @@ pub mod php;
 mod time;
 
 pub use crypt::{AppKey, CryptError, KeyError, decrypt};
+pub use encode::{Cipher, EncodeError, NewJob};
 pub use envelope::{CALL_QUEUED_HANDLER, Envelope, EnvelopeError, JobLimits};
 pub use event::EventError;
 pub use job::{Decoder, Job, JobError};

@@ -6,5 +6,7 @@ mod events;
 mod grammar;
 mod hostile;
 mod jobs;
+mod php;
 mod round_trip;
 mod support;
+mod writing;
