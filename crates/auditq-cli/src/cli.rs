@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
-use crate::commands::{backup, demo, doctor, init, log, migrate, monitor, prune, queue, work};
+use crate::commands::{backup, demo, doctor, init, laravel, log, migrate, monitor, prune, queue, work};
 use crate::exit::Exit;
 use crate::session::Session;
 
@@ -43,7 +43,7 @@ First steps:
 Settings come from defaults, then the configuration file, then the environment, then flags:
   AUDITQ_CONFIG, AUDITQ_QUEUE_URL, AUDITQ_STORE_URL, AUDITQ_SPOOL_DIR,
   AUDITQ_DURABILITY, AUDITQ_APP, AUDITQ_REDACTION_KEY, AUDIT_LOG_ENABLED,
-  AUDIT_LOG_TTL, QUEUE_CONNECTION, QUEUE_NAME;
+  AUDIT_LOG_TTL, QUEUE_CONNECTION, QUEUE_NAME, APP_KEY, APP_PREVIOUS_KEYS;
   AUDITQ_LOG=debug shows the program's own log on stderr.
 
 Laravel's spelling works too, so that a crontab needs only its first word changed:
@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Backup(backup::Args),
     /// Remove old rows from the audit log
     Prune(prune::Args),
+    /// Look into jobs of a Laravel application
+    Laravel(laravel::Args),
     /// Write auditq.toml and files for systemd and supervisor
     Init(init::Args),
     /// Check that everything is in order, and say what to do where it is not
@@ -104,6 +106,7 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Migrate(args) => migrate::run(&args, &session()?).await,
         Command::Backup(args) => backup::run(&args, &session()?).await,
         Command::Prune(args) => prune::run(&args, &session()?).await,
+        Command::Laravel(args) => laravel::run(&args, session()?),
         Command::Init(args) => init::run(&args),
         Command::Doctor(args) => doctor::run(&args, session()).await,
         Command::Demo(args) => demo::run(&args).await,

@@ -9,6 +9,8 @@ use crate::url::EngineUrl;
 
 /// The variables that auditq reads; any other `AUDITQ_*` is taken for a misspelling.
 const KNOWN: &[&str] = &[
+    "APP_KEY",
+    "APP_PREVIOUS_KEYS",
     "AUDIT_LOG_ENABLED",
     "AUDIT_LOG_TTL",
     "QUEUE_CONNECTION",
@@ -87,6 +89,9 @@ impl Environment {
         if let Some(value) = self.get("AUDITQ_STORE_URL") {
             config.store.url = url("AUDITQ_STORE_URL", value)?;
         }
+        let previous = self.get("APP_PREVIOUS_KEYS").unwrap_or_default().split(',');
+        let keys = self.get("APP_KEY").into_iter().chain(previous).map(str::trim).filter(|key| !key.is_empty());
+        config.laravel.keys = keys.map(Secret::new).collect();
         self.apply_queue(config)
     }
 

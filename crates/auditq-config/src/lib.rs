@@ -6,12 +6,14 @@
 mod environment;
 mod error;
 mod file;
+mod laravel;
 mod sections;
 mod url;
 
 use std::path::{Path, PathBuf};
 
 pub use error::ConfigError;
+pub use laravel::{LARAVEL_PARTS, Laravel};
 pub use sections::{
     Capture, Duplicates, Durability, Limits, Literals, Partitions, Queue, RETRY_AFTER_SECONDS, Redact, Secret, Spool,
     Store, WhenFull, Worker,
@@ -32,6 +34,8 @@ pub struct Config {
     pub store: Store,
     /// How messages become rows.
     pub worker: Worker,
+    /// The jobs of a Laravel application that are served.
+    pub laravel: Laravel,
     /// The file it was read from.
     #[serde(skip)]
     pub file: Option<PathBuf>,

@@ -60,6 +60,7 @@ fn decode_event(mut reader: Reader<'_>, producer_id: [u8; 16], seq: u64) -> Resu
             event::DATABASE => value.database = decode_database(Reader::new(field.bytes()?))?,
             event::REPEAT_COUNT => value.repeat_count = field.number()?.max(1),
             event::LAST_AT => last_at = Some(field.time()?),
+            event::EXTRA => value.extra = Some(field.text()?),
             _ => decode_ending(&mut value.outcome, &field)?,
         }
     }

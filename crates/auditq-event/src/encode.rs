@@ -140,6 +140,9 @@ impl Event {
         .encode(&Limits::UNLIMITED, &mut out);
         put_varint_field(&mut out, event::REPEAT_COUNT, self.repeat_count);
         put_fixed_field(&mut out, event::LAST_AT, self.last_at.cast_unsigned());
+        if let Some(extra) = &self.extra {
+            put_bytes_field(&mut out, event::EXTRA, extra.as_bytes());
+        }
         out
     }
 }

@@ -39,6 +39,8 @@ pub struct Event {
     pub repeat_count: u64,
     /// When it was last asked; equals `occurred_at` when it was asked once.
     pub last_at: i64,
+    /// What else the application said of it, a JSON object; secrets out. Only events of other recorders have it.
+    pub extra: Option<String>,
 }
 
 /// A statement's text and what was read out of it.

@@ -32,6 +32,7 @@ pub(crate) mod event {
     pub(crate) const DATABASE: u64 = 16;
     pub(crate) const REPEAT_COUNT: u64 = 17;
     pub(crate) const LAST_AT: u64 = 18;
+    pub(crate) const EXTRA: u64 = 19;
 }
 
 pub(crate) mod statement {

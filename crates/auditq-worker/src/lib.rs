@@ -6,6 +6,7 @@
 mod delivery;
 mod engines;
 mod forwarder;
+mod laravel;
 mod limits;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -24,6 +25,7 @@ mod worker;
 
 pub use engines::Engines;
 pub use forwarder::Forwarder;
+pub use laravel::{LaravelError, laravel_decoder};
 pub use limits::{Budget, Limits, resident_bytes};
 pub use observer::{Observer, StopReason, WorkEvent};
 pub use retry::{Decision, Failure, RetryPolicy};

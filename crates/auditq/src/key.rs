@@ -20,14 +20,25 @@ const FILE_NAME: &str = "redaction.key";
 /// Every process of an application must find the same key, or the same secret has two hashes: of several processes
 /// that start at once one makes the key, and the others take that one.
 pub(crate) fn find(redact: &Redact, spool_dir: &Path) -> Result<Key, OpenError> {
+    match look(redact, spool_dir)? {
+        Some(key) => Ok(key),
+        None => make(&path_of(redact, spool_dir)),
+    }
+}
+
+/// Finds the key where the configuration says; `None` when there is none yet.
+pub(crate) fn look(redact: &Redact, spool_dir: &Path) -> Result<Option<Key>, OpenError> {
     if let Some(key) = &redact.key {
-        return parse(key.expose()).ok_or(OpenError::KeyVariable);
+        return parse(key.expose()).ok_or(OpenError::KeyVariable).map(Some);
     }
-    let path = redact.key_file.clone().unwrap_or_else(|| spool_dir.join(FILE_NAME));
-    match read(&path) {
-        Err(OpenError::Key { source, .. }) if source.kind() == io::ErrorKind::NotFound => make(&path),
-        found => found,
+    match read(&path_of(redact, spool_dir)) {
+        Err(OpenError::Key { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
     }
+}
+
+fn path_of(redact: &Redact, spool_dir: &Path) -> PathBuf {
+    redact.key_file.clone().unwrap_or_else(|| spool_dir.join(FILE_NAME))
 }
 
 fn read(path: &Path) -> Result<Key, OpenError> {

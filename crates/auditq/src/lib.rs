@@ -71,6 +71,7 @@ mod journal;
 mod key;
 mod observed;
 mod recorder;
+mod rules;
 mod scratch;
 mod seen;
 mod settings;
@@ -95,6 +96,7 @@ pub use error::OpenError;
 pub use journal::now_us;
 pub use observed::{Bindings, Observed, Source};
 pub use recorder::Recorder;
+pub use rules::Rules;
 pub use seen::{Marked, SeenByAdapter};
 pub use stats::Stats;
 #[cfg(feature = "tower")]

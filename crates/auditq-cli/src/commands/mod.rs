@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod init;
+pub(crate) mod laravel;
 pub(crate) mod log;
 pub(crate) mod migrate;
 pub(crate) mod monitor;

@@ -11,6 +11,7 @@ mod idle;
 mod init;
 mod killed;
 mod laravel;
+mod laravel_decode;
 mod limits;
 mod log;
 mod mistakes;

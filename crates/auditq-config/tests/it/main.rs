@@ -124,3 +124,36 @@ fn the_redaction_key_is_checked_and_never_shown() {
     let message = error_of("", &[("AUDITQ_REDACTION_KEY", "hunter2")]);
     assert!(message.contains("64 hexadecimal") && !message.contains("hunter2"), "{message}");
 }
+
+#[test]
+fn a_laravel_application_says_what_it_calls_things() {
+    let text = "[laravel]\njobs = ['App\\Jobs\\Audit']\nproperty = 'payload.query'\ntimezone = 'Europe/Berlin'\n\
+                [laravel.map]\nsql = 'statement'\nusername = ['login', 'email']\nip = []\n";
+    let keys = [("APP_KEY", "base64:one"), ("APP_PREVIOUS_KEYS", "base64:two, base64:three,")];
+    let laravel = load(text, &keys).unwrap().laravel;
+    assert_eq!(
+        (laravel.jobs, laravel.property.as_deref()),
+        (vec!["App\\Jobs\\Audit".to_owned()], Some("payload.query"))
+    );
+    assert_eq!(laravel.timezone, "Europe/Berlin");
+    assert_eq!(laravel.map["sql"], ["statement"]);
+    assert_eq!(laravel.map["username"], ["login", "email"]);
+    assert!(laravel.map["ip"].is_empty());
+    assert_eq!(
+        laravel.keys.iter().map(auditq_config::Secret::expose).collect::<Vec<_>>(),
+        ["base64:one", "base64:two", "base64:three"]
+    );
+    assert!(!format!("{:?}", laravel.keys).contains("one"));
+}
+
+#[test]
+fn a_part_that_no_event_has_is_an_error_with_its_line() {
+    let error = error_of("[laravel.map]\nquery = 'sql'\n", &[]);
+    assert!(
+        error.contains("auditq.toml, line 2") && error.contains("unknown key `query`, expected one of `sql`"),
+        "{error}"
+    );
+    let error = error_of("[laravel.map]\nsql = 5\n", &[]);
+    assert!(error.contains("a name or a list of names"), "{error}");
+    assert!(error_of("[laravel]\napp_key = 'x'\n", &[]).contains("unknown key `app_key`"));
+}

@@ -34,6 +34,12 @@ fn every_kind_of_record_comes_back_with_every_field() {
 }
 
 #[test]
+fn what_else_an_application_said_comes_back() {
+    let event = Event { extra: Some("{\"größe\":1}".to_owned()), ..full_event() };
+    assert_eq!(decode(&event.encode()), Ok(Record::Event(Box::new(event))));
+}
+
+#[test]
 fn records_of_the_first_release_can_be_read_forever() {
     for (name, record) in records() {
         let path = format!("{}/tests/fixtures/v1/{name}", env!("CARGO_MANIFEST_DIR"));

@@ -95,5 +95,6 @@ pub(crate) fn full_event() -> Event {
         },
         repeat_count: 3,
         last_at: 1_700_000_000_999_999,
+        extra: None,
     }
 }

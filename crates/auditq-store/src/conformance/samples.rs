@@ -66,6 +66,7 @@ pub fn ordinary_event(n: u64) -> Event {
         },
         repeat_count: 1,
         last_at: occurred_at,
+        extra: None,
     }
 }
 
@@ -144,6 +145,7 @@ fn filled_with(text: &str) -> Event {
         ..Origin::default()
     };
     event.database = Database { connection: some(), name: some(), app: some(), host: some(), ..Database::default() };
+    event.extra = some();
     event
 }
 

@@ -50,6 +50,7 @@ pub(super) const COLUMNS: &[&str] = &[
     "sql",
     "bindings",
     "truncated",
+    "extra",
 ];
 
 /// The columns' names, quoted: some are words of SQL.
@@ -79,6 +80,7 @@ pub(super) fn put(cells: &mut Vec<Value>, event: &Event, stored_at: i64) -> Resu
     cells.push(event.statement.sql.as_str().into());
     cells.push(bindings_json(&event.bindings).into());
     cells.push(truncated_json(event).into());
+    cells.push(event.extra.as_deref().into());
     Ok(())
 }
 
@@ -170,6 +172,7 @@ pub(super) fn read(row: Row) -> Result<LogRow> {
     let truncated = cells.optional_parsed(parse_truncated_json)?.unwrap_or_default();
     event.statement.cut = truncated.sql;
     event.statement.invalid_utf8 = truncated.invalid_utf8;
+    event.extra = cells.take()?;
     let kept = u32::try_from(event.bindings.len()).unwrap_or(u32::MAX);
     event.bindings_total = truncated.bindings.map_or(kept, |(count, _)| count);
     Ok(LogRow { id, stored_at, event })

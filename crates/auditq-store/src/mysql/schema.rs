@@ -7,7 +7,17 @@ use super::rows;
 pub(super) const LOCK: &str = "auditq store ";
 
 /// Forward only: a migration that was released is never changed, and a later one is added below it.
-const MIGRATIONS: &[(&str, &str)] = &[("store 1", include_str!("0001_audit_sql_logs.sql"))];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "store 1", sql: include_str!("0001_audit_sql_logs.sql"), adds: None },
+    Migration { name: "store 2", sql: include_str!("0002_extra.sql"), adds: Some("extra") },
+];
+
+struct Migration {
+    name: &'static str,
+    sql: &'static str,
+    /// The column without which the statement is run: MySQL cannot be told to add one only when it is missing.
+    adds: Option<&'static str>,
+}
 
 /// Why a database cannot be migrated. It was left as it is.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +51,7 @@ pub(super) async fn migrate(
 ) -> Result<std::result::Result<(), Obstacle>> {
     let place = || place.to_owned();
     let applied = applied(connection).await?;
-    if let Some(name) = applied.iter().find(|name| MIGRATIONS.iter().all(|(known, _)| known != name)) {
+    if let Some(name) = applied.iter().find(|name| MIGRATIONS.iter().all(|known| known.name != name.as_str())) {
         return Ok(Err(Obstacle::Newer { place: place(), name: name.clone() }));
     }
     let present = columns(connection).await?;
@@ -62,7 +72,8 @@ pub(super) async fn migrate(
 }
 
 async fn run(connection: &mut Conn, applied: &[String], collation: &str, now_us: i64) -> Result<()> {
-    let todo: Vec<_> = MIGRATIONS.iter().filter(|(name, _)| !applied.iter().any(|done| done == name)).collect();
+    let todo: Vec<_> =
+        MIGRATIONS.iter().filter(|migration| !applied.iter().any(|done| done == migration.name)).collect();
     if todo.is_empty() {
         return Ok(());
     }
@@ -72,13 +83,16 @@ async fn run(connection: &mut Conn, applied: &[String], collation: &str, now_us:
              name varchar(64) NOT NULL PRIMARY KEY, applied_at bigint NOT NULL) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4",
         )
         .await?;
-    for (name, sql) in todo {
-        for statement in sql.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+    for migration in todo {
+        let present = columns(connection).await?;
+        let is_due = migration.adds.is_none_or(|column| !present.iter().any(|have| have == column));
+        let statements = migration.sql.split(";\n").filter(|statement| is_due && !statement.trim().is_empty());
+        for statement in statements {
             connection.query_drop(statement.replace("{collation}", collation)).await?;
         }
         let note = "INSERT INTO auditq_migrations (name, applied_at) VALUES (?, ?) \
                     ON DUPLICATE KEY UPDATE applied_at = VALUES(applied_at)";
-        connection.exec_drop(note, (*name, now_us)).await?;
+        connection.exec_drop(note, (migration.name, now_us)).await?;
     }
     Ok(())
 }

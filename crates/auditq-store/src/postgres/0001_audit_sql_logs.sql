@@ -40,7 +40,8 @@ CREATE TABLE audit_sql_logs (
   "last_at" bigint NOT NULL,
   "sql" text NOT NULL,
   "bindings" text NOT NULL,
-  "truncated" text
+  "truncated" text,
+  "extra" text
 ){partitioned};
 ALTER TABLE audit_sql_logs ADD PRIMARY KEY (id{with_time});
 CREATE UNIQUE INDEX ON audit_sql_logs (event_id{with_time});
@@ -94,6 +95,7 @@ COMMENT ON COLUMN audit_sql_logs."last_at" IS 'when it was asked last';
 COMMENT ON COLUMN audit_sql_logs."sql" IS 'the statement''s text, secrets taken out';
 COMMENT ON COLUMN audit_sql_logs."bindings" IS 'its bindings in order, as typed JSON';
 COMMENT ON COLUMN audit_sql_logs."truncated" IS 'what of the above is not the whole, as JSON; NULL when nothing was cut';
+COMMENT ON COLUMN audit_sql_logs."extra" IS 'what else the application said of it, as a JSON object; NULL when nothing';
 
 CREATE TABLE IF NOT EXISTS auditq_amendments (
   event_id            uuid   PRIMARY KEY,

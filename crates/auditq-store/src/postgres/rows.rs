@@ -53,6 +53,7 @@ pub(super) const COLUMNS: &[(&str, Kind)] = &[
     ("sql", Text),
     ("bindings", Text),
     ("truncated", Text),
+    ("extra", Text),
 ];
 
 /// The columns' names, quoted: some are words of SQL.
@@ -86,6 +87,7 @@ pub(super) fn put<'e>(cells: &mut Columns<'e>, event: &'e Event, stored_at: i64)
     cells.text(event.statement.sql.as_str());
     cells.made(Some(bindings_json(&event.bindings)));
     cells.made(truncated_json(event));
+    cells.text(event.extra.as_deref());
     Ok(())
 }
 
@@ -179,6 +181,7 @@ pub(super) fn read(row: Row) -> Worked<LogRow> {
     let truncated = cells.optional_parsed(parse_truncated_json)?.unwrap_or_default();
     event.statement.cut = truncated.sql;
     event.statement.invalid_utf8 = truncated.invalid_utf8;
+    event.extra = cells.optional_text()?;
     let kept = u32::try_from(event.bindings.len()).unwrap_or(u32::MAX);
     event.bindings_total = truncated.bindings.map_or(kept, |(count, _)| count);
     Ok(LogRow { id, stored_at, event })

@@ -50,6 +50,7 @@ pub(super) const COLUMNS: &[&str] = &[
     "sql",
     "bindings",
     "truncated",
+    "extra",
 ];
 
 /// The statement that adds one row, or nothing when its event is there already.
@@ -72,6 +73,7 @@ pub(super) fn insert(statement: &mut Statement<'_>, event: &Event, stored_at: i6
     cells.put(event.statement.sql.as_str())?;
     cells.put(bindings_json(&event.bindings))?;
     cells.put(truncated_json(event))?;
+    cells.put(event.extra.as_deref())?;
     Ok(statement.raw_execute()? == 1)
 }
 
@@ -170,6 +172,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<LogRow> {
     let truncated = cells.optional_parsed(parse_truncated_json)?.unwrap_or_default();
     event.statement.cut = truncated.sql;
     event.statement.invalid_utf8 = truncated.invalid_utf8;
+    event.extra = cells.take()?;
     let kept = u32::try_from(event.bindings.len()).unwrap_or(u32::MAX);
     event.bindings_total = truncated.bindings.map_or(kept, |(count, _)| count);
     Ok(LogRow { id, stored_at, event })

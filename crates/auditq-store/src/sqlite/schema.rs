@@ -3,7 +3,17 @@ use rusqlite::{Connection, OptionalExtension};
 use super::rows;
 
 /// Forward only: a migration that was released is never changed, and a later one is added below it.
-const MIGRATIONS: &[(&str, &str)] = &[("store 1", include_str!("0001_audit_sql_logs.sql"))];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "store 1", sql: include_str!("0001_audit_sql_logs.sql"), adds: None },
+    Migration { name: "store 2", sql: include_str!("0002_extra.sql"), adds: Some("extra") },
+];
+
+struct Migration {
+    name: &'static str,
+    sql: &'static str,
+    /// The column without which the statement is run: SQLite cannot be told to add one only when it is missing.
+    adds: Option<&'static str>,
+}
 
 /// Why a database cannot be migrated. It was left as it is.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +84,7 @@ fn path_of(connection: &Connection) -> String {
 
 /// A migration that this release does not know.
 fn unknown(applied: &[String]) -> Option<&String> {
-    applied.iter().find(|name| MIGRATIONS.iter().all(|(known, _)| known != name))
+    applied.iter().find(|name| MIGRATIONS.iter().all(|known| known.name != name.as_str()))
 }
 
 /// Columns that a table should have and has not.
@@ -86,9 +96,12 @@ fn run(connection: &Connection, applied: &[String], now_us: i64) -> rusqlite::Re
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS auditq_migrations (name TEXT PRIMARY KEY NOT NULL, applied_at INTEGER NOT NULL)",
     )?;
-    for (name, sql) in MIGRATIONS.iter().filter(|(name, _)| !applied.iter().any(|done| done == name)) {
-        connection.execute_batch(sql)?;
-        connection.execute("INSERT OR REPLACE INTO auditq_migrations VALUES (?1, ?2)", (name, now_us))?;
+    for migration in MIGRATIONS.iter().filter(|migration| !applied.iter().any(|done| done == migration.name)) {
+        let present = columns(connection)?;
+        if migration.adds.is_none_or(|column| !present.iter().any(|have| have == column)) {
+            connection.execute_batch(migration.sql)?;
+        }
+        connection.execute("INSERT OR REPLACE INTO auditq_migrations VALUES (?1, ?2)", (migration.name, now_us))?;
     }
     Ok(())
 }

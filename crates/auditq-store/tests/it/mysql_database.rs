@@ -95,6 +95,23 @@ async fn a_user_without_rights_is_told_which_it_needs() {
 }
 
 #[tokio::test]
+async fn a_table_of_the_first_release_gets_the_column_it_lacks_and_keeps_its_rows() {
+    let setup = InDatabase::new().await;
+    setup.store.insert(batch(ordinary_events(2))).await.unwrap();
+    setup.database.run("ALTER TABLE audit_sql_logs DROP COLUMN extra").await;
+    setup.database.run("DELETE FROM auditq_migrations WHERE name = 'store 2'").await;
+    setup.store.migrate().await.unwrap();
+    let said = Event { extra: Some("{\"a\":1}".to_owned()), ..ordinary_event(2) };
+    setup.store.insert(batch(vec![said])).await.unwrap();
+    let rows = setup.store.search(&Filter::default()).await.unwrap().rows;
+    let extra: Vec<_> = rows.iter().map(|row| row.event.extra.as_deref()).collect();
+    assert_eq!(extra, [Some("{\"a\":1}"), None, None]);
+    // Interrupted between the statement and its note, it is done again.
+    setup.database.run("DELETE FROM auditq_migrations WHERE name = 'store 2'").await;
+    setup.store.migrate().await.unwrap();
+}
+
+#[tokio::test]
 async fn many_processes_may_migrate_at_once() {
     let database = TestDatabase::new().await;
     let migrating: Vec<_> = (0..4)
@@ -195,7 +212,7 @@ async fn who_follows_the_log_passes_over_no_row_that_is_being_inserted() {
                 duration_us, query_hash, fingerprint, operation, `tables`, `status`, error_code, error_message, \
                 rows_affected, rows_returned, transaction_id, transaction_outcome, username, user_id, actor_type, \
                 session_hash, tenant, request_id, trace_id, ip, http_method, url_path, user_agent, origin, `connection`, \
-                db_system, db_name, app, host, pid, repeat_count, last_at, `sql`, bindings, truncated \
+                db_system, db_name, app, host, pid, repeat_count, last_at, `sql`, bindings, truncated, extra \
                 FROM audit_sql_logs WHERE id = 1";
     other.query_drop(copy).await.unwrap();
     setup.store.insert(batch(vec![ordinary_event(1)])).await.unwrap();

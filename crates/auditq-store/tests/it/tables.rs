@@ -1,8 +1,9 @@
 //! A table of the same name that another program made.
 
+use auditq_event::Event;
 use auditq_sqlite::rusqlite::Connection;
 use auditq_sqlite::{Database, Options};
-use auditq_store::conformance::ordinary_events;
+use auditq_store::conformance::{ordinary_event, ordinary_events};
 use auditq_store::sqlite::SqliteStore;
 use auditq_store::{ErrorKind, Filter, Store, StoreReader};
 
@@ -72,4 +73,23 @@ async fn a_file_of_a_newer_release_is_refused() {
     let error = store.migrate().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("install that release"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_release_gets_the_column_it_lacks_and_keeps_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::support::open(&folder.path().join("audit.db")).await;
+    insert(&store, ordinary_events(2)).await.unwrap();
+    let first_release =
+        "ALTER TABLE audit_sql_logs DROP COLUMN extra; DELETE FROM auditq_migrations WHERE name = 'store 2'";
+    Connection::open(store.database().path()).unwrap().execute_batch(first_release).unwrap();
+    let store = SqliteStore::new(Database::open(store.database().path(), Options::default()).unwrap());
+    let error = store.search(&Filter::default()).await.unwrap_err();
+    assert!(error.to_string().contains("run `auditq migrate`"), "{error}");
+    store.migrate().await.unwrap();
+    let said = Event { extra: Some("{\"a\":1}".to_owned()), ..ordinary_event(2) };
+    insert(&store, vec![said]).await.unwrap();
+    let rows = store.search(&Filter::default()).await.unwrap().rows;
+    let extra: Vec<_> = rows.iter().map(|row| row.event.extra.as_deref()).collect();
+    assert_eq!(extra, [Some("{\"a\":1}"), None, None]);
 }

@@ -39,6 +39,9 @@ pub(super) fn write(out: &mut impl Write, row: &LogRow) -> Result<()> {
     if let Some(cut) = truncated_json(event) {
         writeln!(out, "\nCut off\n  {}", clean(&cut))?;
     }
+    if let Some(extra) = &event.extra {
+        writeln!(out, "\nAlso said of it\n  {}", clean(extra))?;
+    }
     Ok(())
 }
 

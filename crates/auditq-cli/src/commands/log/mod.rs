@@ -5,6 +5,8 @@ mod follow;
 mod list;
 mod row;
 
+pub(super) use row::event_json;
+
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::{Result, bail};

@@ -1,7 +1,7 @@
 //! A row of the log for programs.
 
 use anyhow::{Context as _, Result};
-use auditq_event::{bindings_json, truncated_json};
+use auditq_event::{Event, bindings_json, truncated_json};
 use auditq_store::LogRow;
 use serde_json::{Value, json};
 
@@ -9,14 +9,22 @@ use crate::time::rfc3339;
 
 /// The row as a JSON object: the columns of `audit_sql_logs`, times in RFC 3339, bytes and hashes in hexadecimal.
 pub(super) fn to_json(row: &LogRow) -> Result<Value> {
-    let event = &row.event;
+    let mut value = event_json(&row.event)?;
+    if let Value::Object(value) = &mut value {
+        value.insert("id".to_owned(), row.id.into());
+        value.insert("stored_at".to_owned(), rfc3339(row.stored_at).into());
+    }
+    Ok(value)
+}
+
+/// What is stored of an event, as a JSON object; of a row only its number and when it was stored are missing.
+pub(in crate::commands) fn event_json(event: &Event) -> Result<Value> {
     let bindings: Value = serde_json::from_str(&bindings_json(&event.bindings)).context("cannot read the bindings")?;
     let truncated = truncated_json(event).map(|text| serde_json::from_str::<Value>(&text)).transpose();
+    let extra = event.extra.as_deref().map(serde_json::from_str::<Value>).transpose();
     let (statement, outcome) = (&event.statement, &event.outcome);
     let (actor, origin, database) = (&event.actor, &event.origin, &event.database);
     let mut value = json!({
-        "id": row.id,
-        "stored_at": rfc3339(row.stored_at),
         "event_id": event.event_id.to_string(),
         "producer_id": hex(&event.producer_id),
         "producer_seq": event.producer_seq,
@@ -30,6 +38,7 @@ pub(super) fn to_json(row: &LogRow) -> Result<Value> {
         "sql": statement.sql,
         "bindings": bindings,
         "truncated": truncated.context("cannot read what was cut")?,
+        "extra": extra.context("cannot read what else was said of it")?,
         "repeat_count": event.repeat_count,
         "last_at": rfc3339(event.last_at),
     });

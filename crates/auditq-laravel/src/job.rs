@@ -1,0 +1,176 @@
+//! A job of Laravel's, decoded.
+
+use auditq_event::Event;
+use serde_json::{Map, Value as Json};
+
+use crate::crypt::{AppKey, CryptError, decrypt};
+use crate::data::{Data, from_json};
+use crate::envelope::{CALL_QUEUED_HANDLER, Envelope, EnvelopeError, JobLimits};
+use crate::event::{EventError, event};
+use crate::mapping::Mapping;
+use crate::php::{Document, ExpandError, Limits, ParseError, Value, parse};
+
+/// Reads jobs.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    /// `APP_KEY`, then the previous ones.
+    pub keys: Vec<AppKey>,
+    /// How a job's data becomes an event.
+    pub mapping: Mapping,
+    /// What is read of a payload.
+    pub limits: Limits,
+}
+
+/// A job, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// The payload without its command.
+    pub envelope: Map<String, Json>,
+    /// Its class.
+    pub class: String,
+    /// True when the command was encrypted.
+    pub encrypted: bool,
+    /// What it says of its own tries.
+    pub limits: JobLimits,
+    /// The query's data, as JSON.
+    pub query_data: Json,
+    /// The names of the command's properties.
+    pub properties: Vec<String>,
+    /// What is stored of it.
+    pub event: Event,
+}
+
+/// A job that cannot be read, and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The payload is no job.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// It has no command.
+    #[error("cannot read the job {class}: the payload has no data.command")]
+    NoCommand {
+        /// Its class.
+        class: String,
+    },
+    /// The command cannot be opened.
+    #[error("cannot read the job {class}: data.command cannot be decrypted: {source}")]
+    Crypt {
+        /// Its class.
+        class: String,
+        /// Why.
+        source: CryptError,
+    },
+    /// The command cannot be read.
+    #[error("cannot read the job {class}: data.command: {source}")]
+    Command {
+        /// Its class.
+        class: String,
+        /// Why and where.
+        source: ParseError,
+    },
+    /// The command is another class's.
+    #[error("cannot read the job {class}: data.command holds {found}, and data.commandName says {class}")]
+    OtherClass {
+        /// What the payload says.
+        class: String,
+        /// What is in it.
+        found: String,
+    },
+    /// There is no query in it.
+    #[error(
+        "cannot read the job {class}: no query data in its properties ({}); name the one that holds it as property in the \
+         table [laravel]",
+        properties.join(", ")
+    )]
+    NoQueryData {
+        /// Its class.
+        class: String,
+        /// What it has.
+        properties: Vec<String>,
+    },
+    /// The data grows without end.
+    #[error("cannot read the job {class}: {source}")]
+    Expand {
+        /// Its class.
+        class: String,
+        /// Why.
+        source: ExpandError,
+    },
+    /// The data makes no event.
+    #[error("cannot read the job {class}: {source}")]
+    Event {
+        /// Its class.
+        class: String,
+        /// Why.
+        source: EventError,
+    },
+}
+
+impl Decoder {
+    /// Reads jobs that are not encrypted; give [`keys`](Self::keys) for those that are.
+    #[must_use]
+    pub fn new(mapping: Mapping) -> Self {
+        Self { keys: Vec::new(), mapping, limits: Limits::default() }
+    }
+
+    /// Reads a job's payload, as it stands in the queue.
+    ///
+    /// # Errors
+    /// What cannot be read, with the class, the byte and the way there.
+    pub fn decode(&self, payload: &[u8]) -> Result<Job, JobError> {
+        let envelope = Envelope::read(payload, &self.limits)?;
+        let class = envelope.class().to_owned();
+        if envelope.job() != CALL_QUEUED_HANDLER {
+            let value = envelope.fields.get("data").map(from_json).unwrap_or(Value::Null);
+            return self.finish(&envelope, class, false, &value);
+        }
+        let Some(text) = &envelope.command else { return Err(JobError::NoCommand { class }) };
+        let encrypted = !text.starts_with("O:");
+        let command = if encrypted { self.open(text, &class)? } else { text.as_bytes().to_vec() };
+        let value =
+            parse(&command, &self.limits).map_err(|source| JobError::Command { class: class.clone(), source })?;
+        let found = value.as_object().map_or("no object", |object| &object.class);
+        let named = envelope.fields.get("data").is_some_and(|data| data.get("commandName").is_some());
+        if named && !found.eq_ignore_ascii_case(&class) {
+            return Err(JobError::OtherClass { class, found: found.to_owned() });
+        }
+        let class = if named { class } else { found.to_owned() };
+        self.finish(&envelope, class, encrypted, &value)
+    }
+
+    /// Decrypts a command. Laravel serializes what it encrypts a second time.
+    fn open(&self, text: &str, class: &str) -> Result<Vec<u8>, JobError> {
+        let plain = decrypt(text, &self.keys).map_err(|source| JobError::Crypt { class: class.to_owned(), source })?;
+        match parse(&plain, &self.limits) {
+            Ok(Value::Str(inner)) => Ok(inner.into_owned()),
+            Ok(_) => Ok(plain),
+            Err(source) => Err(JobError::Command { class: class.to_owned(), source }),
+        }
+    }
+
+    fn finish(&self, envelope: &Envelope, class: String, encrypted: bool, value: &Value<'_>) -> Result<Job, JobError> {
+        let document = Document::new(value);
+        let properties = match value {
+            Value::Object(object) => object.properties.iter().map(|(property, _)| property.shown()).collect(),
+            Value::Array(items) => items.iter().map(|(key, _)| key.shown()).collect(),
+            _ => Vec::new(),
+        };
+        let Some(data) = Data::find(&document, &self.mapping) else {
+            return Err(JobError::NoQueryData { class, properties });
+        };
+        let query_data = data.json(&self.limits);
+        let query_data = query_data.map_err(|source| JobError::Expand { class: class.clone(), source })?;
+        let event = event(envelope, &data, &self.mapping, &self.limits);
+        let event = event.map_err(|source| JobError::Event { class: class.clone(), source })?;
+        Ok(Job {
+            envelope: envelope.fields.clone(),
+            class,
+            encrypted,
+            limits: envelope.limits(),
+            query_data,
+            properties,
+            event,
+        })
+    }
+}
