@@ -119,11 +119,18 @@ impl Decoder {
     /// # Errors
     /// What cannot be read, with the class, the byte and the way there.
     pub fn decode(&self, payload: &[u8]) -> Result<Job, JobError> {
-        let envelope = Envelope::read(payload, &self.limits)?;
+        self.decode_envelope(&Envelope::read(payload, &self.limits)?)
+    }
+
+    /// Reads a job whose payload was read already.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_envelope(&self, envelope: &Envelope) -> Result<Job, JobError> {
         let class = envelope.class().to_owned();
         if envelope.job() != CALL_QUEUED_HANDLER {
             let value = envelope.fields.get("data").map(from_json).unwrap_or(Value::Null);
-            return self.finish(&envelope, class, false, &value);
+            return self.finish(envelope, class, false, &value);
         }
         let Some(text) = &envelope.command else { return Err(JobError::NoCommand { class }) };
         let encrypted = !text.starts_with("O:");
@@ -136,7 +143,7 @@ impl Decoder {
             return Err(JobError::OtherClass { class, found: found.to_owned() });
         }
         let class = if named { class } else { found.to_owned() };
-        self.finish(&envelope, class, encrypted, &value)
+        self.finish(envelope, class, encrypted, &value)
     }
 
     /// Decrypts a command. Laravel serializes what it encrypts a second time.
