@@ -53,6 +53,9 @@ pub struct LaravelJobs {
     told: Arc<Mutex<BTreeSet<String>>>,
 }
 
+/// As much of a foreign class's name as is told.
+const CLASS_CHARS: usize = 100;
+
 /// As many classes as are remembered to have been told of: a queue may hold anything.
 const TOLD_MAX: usize = 1_000;
 
@@ -89,15 +92,27 @@ impl LaravelJobs {
     pub(crate) fn read(&self, payload: &[u8]) -> Result<Job, NotRead> {
         let damaged = |error: &dyn std::error::Error| NotRead::Damaged(error.to_string());
         let envelope = Envelope::read(payload, &self.decoder.limits).map_err(|error| damaged(&error))?;
-        // As in PHP, the names of classes are the same in either case.
         let class = envelope.class();
         if class == OURS {
             return Err(NotRead::Ours);
         }
-        if !self.classes.iter().any(|known| known.trim_start_matches('\\').eq_ignore_ascii_case(class)) {
-            return Err(NotRead::OtherClass(class.to_owned()));
+        // A payload need not name the class of its command; then the command itself does.
+        if !envelope.is_nameless() && !self.is_stored(class) {
+            return Err(NotRead::of(class));
         }
-        self.decoder.decode_envelope(&envelope).map_err(|error| damaged(&error))
+        let job = self.decoder.decode_envelope(&envelope).map_err(|error| damaged(&error))?;
+        if self.is_stored(&job.class) { Ok(job) } else { Err(NotRead::of(&job.class)) }
+    }
+
+    /// As in PHP, the names of classes are the same in either case.
+    fn is_stored(&self, class: &str) -> bool {
+        self.classes.iter().any(|known| known.trim_start_matches('\\').eq_ignore_ascii_case(class))
+    }
+}
+
+impl NotRead {
+    fn of(class: &str) -> Self {
+        Self::OtherClass(class.chars().take(CLASS_CHARS).collect())
     }
 }
 
