@@ -122,6 +122,13 @@ impl Envelope {
         named.unwrap_or_else(of_job)
     }
 
+    /// True when it does not say the class of its command.
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        let named = self.fields.get("data").is_some_and(|data| data.get("commandName").is_some_and(Json::is_string));
+        self.job() == CALL_QUEUED_HANDLER && !named
+    }
+
     /// `createdAt`: when it was dispatched, Unix seconds. Laravel 12 and later.
     #[must_use]
     pub fn created_at(&self) -> Option<i64> {

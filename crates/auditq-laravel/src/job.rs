@@ -8,7 +8,11 @@ use crate::data::{Data, from_json};
 use crate::envelope::{CALL_QUEUED_HANDLER, Envelope, EnvelopeError, JobLimits};
 use crate::event::{EventError, event};
 use crate::mapping::Mapping;
-use crate::php::{Document, ExpandError, Limits, ParseError, Value, parse};
+use crate::php::{Document, ExpandError, Limits, ParseError, Value, parse, shown};
+
+/// As much of a class's or a property's name as is shown, and as many names.
+const NAME_BYTES: usize = 100;
+const NAMES_MAX: usize = 20;
 
 /// Reads jobs.
 #[derive(Clone, Debug)]
@@ -119,11 +123,18 @@ impl Decoder {
     /// # Errors
     /// What cannot be read, with the class, the byte and the way there.
     pub fn decode(&self, payload: &[u8]) -> Result<Job, JobError> {
-        let envelope = Envelope::read(payload, &self.limits)?;
-        let class = envelope.class().to_owned();
+        self.decode_envelope(&Envelope::read(payload, &self.limits)?)
+    }
+
+    /// Reads a job whose payload was read already.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_envelope(&self, envelope: &Envelope) -> Result<Job, JobError> {
+        let class = shown(envelope.class(), NAME_BYTES);
         if envelope.job() != CALL_QUEUED_HANDLER {
             let value = envelope.fields.get("data").map(from_json).unwrap_or(Value::Null);
-            return self.finish(&envelope, class, false, &value);
+            return self.finish(envelope, class, false, &value);
         }
         let Some(text) = &envelope.command else { return Err(JobError::NoCommand { class }) };
         let encrypted = !text.starts_with("O:");
@@ -131,12 +142,12 @@ impl Decoder {
         let value =
             parse(&command, &self.limits).map_err(|source| JobError::Command { class: class.clone(), source })?;
         let found = value.as_object().map_or("no object", |object| &object.class);
-        let named = envelope.fields.get("data").is_some_and(|data| data.get("commandName").is_some());
-        if named && !found.eq_ignore_ascii_case(&class) {
-            return Err(JobError::OtherClass { class, found: found.to_owned() });
+        let named = !envelope.is_nameless();
+        if named && !found.eq_ignore_ascii_case(envelope.class()) {
+            return Err(JobError::OtherClass { class, found: shown(found, NAME_BYTES) });
         }
-        let class = if named { class } else { found.to_owned() };
-        self.finish(&envelope, class, encrypted, &value)
+        let class = if named { class } else { shown(found, NAME_BYTES) };
+        self.finish(envelope, class, encrypted, &value)
     }
 
     /// Decrypts a command. Laravel serializes what it encrypts a second time.
@@ -151,12 +162,13 @@ impl Decoder {
 
     fn finish(&self, envelope: &Envelope, class: String, encrypted: bool, value: &Value<'_>) -> Result<Job, JobError> {
         let document = Document::new(value);
-        let properties = match value {
+        let properties: Vec<String> = match value {
             Value::Object(object) => object.properties.iter().map(|(property, _)| property.shown()).collect(),
             Value::Array(items) => items.iter().map(|(key, _)| key.shown()).collect(),
             _ => Vec::new(),
         };
         let Some(data) = Data::find(&document, &self.mapping) else {
+            let properties = properties.iter().take(NAMES_MAX).map(|name| shown(name, NAME_BYTES)).collect();
             return Err(JobError::NoQueryData { class, properties });
         };
         let query_data = data.json(&self.limits);

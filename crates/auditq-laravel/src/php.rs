@@ -15,4 +15,4 @@ pub use parse::{Limits, parse};
 pub use value::{Key, Object, Property, Value, Visibility};
 pub use write::{TooDeep, write};
 
-pub(crate) use value::readable;
+pub(crate) use value::{readable, shown};

@@ -126,6 +126,7 @@ macro_rules! queue_conformance {
                 promise_10_a_retried_message_is_known_by_its_id
                 promise_11_release_replaces_the_payload_with_what_is_left
                 promise_11_bury_replaces_the_payload_with_what_is_left
+                promise_12_a_declined_message_counts_no_attempt_and_waits_for_its_delay
                 reserving_takes_no_more_than_is_asked_for_or_fits_in_memory
                 failed_messages_are_listed_page_by_page_from_the_newest_on
                 failed_messages_are_listed_by_queue
@@ -361,6 +362,27 @@ pub async fn promise_6_releasing_keeps_the_attempts(subject: &Subject) {
         assert_eq!(reserved.attempts, attempts);
         subject.queue.release(&[Remainder::whole(reserved.receipt)], Duration::ZERO).await.unwrap();
     }
+}
+
+/// What is somebody else's is left as it was.
+pub async fn promise_12_a_declined_message_counts_no_attempt_and_waits_for_its_delay(subject: &Subject) {
+    subject.push(QUEUE, &["a"]).await;
+    for _ in 0..3 {
+        let reserved = subject.reserve_one().await;
+        assert_eq!(reserved.attempts, 1);
+        let held = [reserved.receipt];
+        assert_eq!(subject.queue.decline(&held, Duration::ZERO).await.unwrap(), []);
+        assert_eq!(subject.queue.decline(&held, Duration::ZERO).await.unwrap(), held, "it is held no more");
+    }
+    let receipt = subject.reserve_one().await.receipt;
+    subject.queue.decline(&[receipt], SECOND * 2).await.unwrap();
+    subject.pass(SECOND).await;
+    assert!(subject.reserve(&[QUEUE], 1).await.is_empty());
+    subject.pass(SECOND * 2).await;
+    let again = subject.reserve_one().await;
+    assert_eq!((again.attempts, &again.payload[..]), (1, &message(QUEUE, "a").payload[..]));
+    subject.queue.release(&[Remainder::whole(again.receipt)], Duration::ZERO).await.unwrap();
+    assert_eq!(subject.reserve_one().await.attempts, 2);
 }
 
 /// With its reason, its payload, its queue and the time.

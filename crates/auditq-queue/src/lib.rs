@@ -50,6 +50,7 @@ pub use message::{
 /// 9. Sizes are exact and cost the same at 10 and at 10 million messages, or say that they are estimates.
 /// 10. `retry` is atomic; a crash in the middle leaves the message in exactly one place.
 /// 11. `release` and `bury` may carry what is left of a message, which replaces it in the same atomic step.
+/// 12. `decline` makes a message available after the delay as if it had not been reserved: `attempts` is what it was.
 ///
 /// The suite in `conformance` (a feature) holds at least one test for each.
 #[async_trait]
@@ -91,6 +92,15 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`delete`](Self::delete).
     async fn release(&self, held: &[Remainder], delay: Duration) -> Result<Vec<Receipt>>;
+
+    /// Gives messages back that are somebody else's, to be reserved again after `delay`. Returns the receipts that were
+    /// stale.
+    ///
+    /// As if they had never been taken: the reservation does not count among `attempts`.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    async fn decline(&self, held: &[Receipt], delay: Duration) -> Result<Vec<Receipt>>;
 
     /// Moves messages to the failed set with the reason why. Returns the receipts that were stale.
     ///

@@ -245,6 +245,16 @@ impl Queue for MemoryQueue {
         }))
     }
 
+    async fn decline(&self, held: &[Receipt], delay: Duration) -> Result<Vec<Receipt>> {
+        let available_at = self.clock.now().saturating_add(delay);
+        Ok(self.settle(held.iter().map(|receipt| (receipt, None)), |state, key, _| {
+            let Some(message) = state.waiting.get_mut(&key) else { return };
+            message.reserved_at = None;
+            message.available_at = available_at;
+            message.attempts = message.attempts.saturating_sub(1);
+        }))
+    }
+
     async fn bury(&self, held: &[Remainder], reason: &str) -> Result<Vec<Receipt>> {
         let held = remainders(held)?;
         let now = self.clock.now();

@@ -307,6 +307,17 @@ impl Queue for PostgresQueue {
         Ok(stale)
     }
 
+    async fn decline(&self, held: &[Receipt], delay: Duration) -> Result<Vec<Receipt>> {
+        let stale = attempt!(self.database.write("decline messages"), connection => {
+            match self.time(connection).await {
+                Ok(time) => waiting::decline(connection, held, time.after(delay, LAST_SECOND)).await,
+                Err(error) => Err(error),
+            }
+        })?;
+        self.announce();
+        Ok(stale)
+    }
+
     async fn bury(&self, held: &[Remainder], reason: &str) -> Result<Vec<Receipt>> {
         check_remainders(held)?;
         let name = self.options.connection.as_str();

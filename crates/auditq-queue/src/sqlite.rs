@@ -231,6 +231,13 @@ impl Queue for SqliteQueue {
         Ok(stale)
     }
 
+    async fn decline(&self, held: &[Receipt], delay: Duration) -> Result<Vec<Receipt>> {
+        let (held, due) = (held.to_vec(), self.time().after(delay, i64::MAX));
+        let stale = self.write("decline messages", move |connection| waiting::decline(connection, &held, due)).await?;
+        self.announce();
+        Ok(stale)
+    }
+
     async fn bury(&self, held: &[Remainder], reason: &str) -> Result<Vec<Receipt>> {
         check_remainders(held)?;
         let (held, time) = (held.to_vec(), self.time());

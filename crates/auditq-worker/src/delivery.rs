@@ -1,7 +1,14 @@
-use auditq_event::{Message, ProducerLabel, Record, Target};
+use std::borrow::Cow;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use auditq_event::{Message, ProducerLabel, Record, Target, is_auditq};
+use auditq_laravel::Job;
 use auditq_queue::{Receipt, Remainder, Reserved};
 use auditq_store::{Amendment, Batch};
 use bytes::Bytes;
+
+use crate::laravel::{LaravelJobs, NotRead};
+use crate::retry::RetryPolicy;
 
 /// Longer than any message that a forwarder writes.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
@@ -11,7 +18,24 @@ const MESSAGE_BYTES_MAX: usize = 32 << 20;
 pub(crate) struct Delivery {
     pub(crate) receipt: Receipt,
     pub(crate) attempts: u32,
-    pub(crate) message: Message,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// Records of a spool.
+    Batch(Message),
+    /// A job that a Laravel application dispatched: one event.
+    Job(Box<Job>),
+}
+
+/// A reserved message that is not stored.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// A job of another class: it is somebody else's.
+    Foreign { receipt: Receipt, class: String },
+    /// Nobody can read it.
+    Unreadable { receipt: Receipt, attempts: u32, reason: String },
 }
 
 /// One record of a message on its own.
@@ -26,25 +50,67 @@ pub(crate) struct Part {
 }
 
 impl Delivery {
-    /// Reads a message's envelope.
+    /// Reads a message's envelope, or a job of Laravel's whole.
     ///
     /// # Errors
-    /// The message's receipt and attempts, with the reason why it is not one of ours.
-    pub(crate) fn read(reserved: Reserved) -> Result<Self, (Receipt, u32, String)> {
-        match Message::parse(&reserved.payload, MESSAGE_BYTES_MAX) {
-            Ok(message) => Ok(Self { receipt: reserved.receipt, attempts: reserved.attempts, message }),
-            Err(error) => Err((reserved.receipt, reserved.attempts, error.to_string())),
+    /// The message's receipt, with the reason why it is not stored.
+    pub(crate) fn read(reserved: Reserved, laravel: Option<&LaravelJobs>) -> Result<Self, Refused> {
+        let Reserved { receipt, attempts, payload, .. } = reserved;
+        let body = match laravel {
+            Some(laravel) if !is_auditq(&payload) => match laravel.read(&payload) {
+                Ok(job) => Ok(Body::Job(Box::new(job))),
+                Err(NotRead::OtherClass(class)) => return Err(Refused::Foreign { receipt, class }),
+                Err(NotRead::Damaged(reason)) => Err(reason),
+                Err(NotRead::Ours) => batch(&payload),
+            },
+            _ => batch(&payload),
+        };
+        match body {
+            Ok(body) => Ok(Self { receipt, attempts, body }),
+            Err(reason) => Err(Refused::Unreadable { receipt, attempts, reason }),
+        }
+    }
+
+    /// When it is tried again and when given up: a job's own settings go before the worker's.
+    pub(crate) fn policy<'p>(&self, workers: &'p RetryPolicy) -> Cow<'p, RetryPolicy> {
+        match &self.body {
+            Body::Batch(_) => Cow::Borrowed(workers),
+            Body::Job(job) => Cow::Owned(workers.of_job(&job.limits, unix_now())),
+        }
+    }
+
+    /// How many records it holds.
+    pub(crate) fn len(&self) -> usize {
+        match &self.body {
+            Body::Batch(message) => message.len(),
+            Body::Job(_) => 1,
+        }
+    }
+
+    /// How often storing it has failed with its events at fault. A job does not say: every try counts.
+    pub(crate) fn exceptions(&self) -> u32 {
+        match &self.body {
+            Body::Batch(message) => message.exceptions(),
+            Body::Job(_) => self.attempts.saturating_sub(1),
+        }
+    }
+
+    /// Which process recorded it.
+    pub(crate) fn label(&self) -> Cow<'_, ProducerLabel> {
+        match &self.body {
+            Body::Batch(message) => Cow::Borrowed(message.label()),
+            Body::Job(_) => Cow::Owned(ProducerLabel::default()),
         }
     }
 
     /// Adds everything that can be decoded to `batch`; returns what cannot.
     pub(crate) fn add_to(&self, batch: &mut Batch) -> Vec<Part> {
-        let label = self.message.label();
+        let label = self.label();
         let mut unknown = Vec::new();
-        for (index, (seq, record)) in self.message.records().enumerate() {
-            match record {
-                Ok(record) => add_record(record, seq, label, batch),
-                Err(error) => unknown.push(Part::undecodable(index, &error.to_string())),
+        for part in self.parts() {
+            match part.record {
+                Some((seq, record)) => add_record(record, seq, &label, batch),
+                None => unknown.push(part),
             }
         }
         unknown
@@ -52,20 +118,42 @@ impl Delivery {
 
     /// Every record on its own, those that cannot be decoded too.
     pub(crate) fn parts(&self) -> Vec<Part> {
-        let decoded = self.message.records().enumerate();
-        decoded
-            .map(|(index, (seq, record))| match record {
-                Ok(record) => Part { index, record: Some((seq, record)), reason: None },
-                Err(error) => Part::undecodable(index, &error.to_string()),
-            })
-            .collect()
+        match &self.body {
+            Body::Batch(message) => {
+                let decoded = message.records().enumerate();
+                decoded
+                    .map(|(index, (seq, record))| match record {
+                        Ok(record) => Part { index, record: Some((seq, record)), reason: None },
+                        Err(error) => Part::undecodable(index, &error.to_string()),
+                    })
+                    .collect()
+            }
+            Body::Job(job) => {
+                let record = Record::Event(Box::new(job.event.clone()));
+                vec![Part { index: 0, record: Some((0, record)), reason: None }]
+            }
+        }
     }
 
-    /// The message with nothing in it but these parts.
+    /// The message with nothing in it but these parts. A job stays as its application wrote it.
     pub(crate) fn remainder(&self, parts: &[Part], exceptions: u32) -> Remainder {
-        let payload = self.message.keep(|index| parts.iter().any(|part| part.index == index), exceptions);
-        Remainder { receipt: self.receipt.clone(), payload: Some(Bytes::from(payload)) }
+        let payload = match &self.body {
+            Body::Batch(message) => {
+                Some(Bytes::from(message.keep(|index| parts.iter().any(|part| part.index == index), exceptions)))
+            }
+            Body::Job(_) => None,
+        };
+        Remainder { receipt: self.receipt.clone(), payload }
     }
+}
+
+fn batch(payload: &[u8]) -> Result<Body, String> {
+    Message::parse(payload, MESSAGE_BYTES_MAX).map(Body::Batch).map_err(|error| error.to_string())
+}
+
+fn unix_now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 impl Part {

@@ -1,8 +1,11 @@
 //! How the jobs of a Laravel application are read, as the configuration says.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use auditq_config::Config;
 use auditq_event::{Limits, Redaction};
-use auditq_laravel::{AppKey, Decoder, Field, KeyError, Mapping};
+use auditq_laravel::{AppKey, Decoder, Envelope, Field, Job, KeyError, Mapping};
 
 /// Settings for Laravel that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,80 @@ pub fn laravel_decoder(config: &Config, redaction: Redaction, limits: Limits) ->
     let mapping = mapping.ok_or_else(|| LaravelError::Timezone(laravel.timezone.clone()))?;
     let keys = laravel.keys.iter().map(|key| AppKey::parse(key.expose())).collect::<Result<_, _>>()?;
     Ok(Decoder { keys, ..Decoder::new(mapping) })
+}
+
+/// The jobs of a Laravel application that a worker stores.
+#[derive(Clone, Debug)]
+pub struct LaravelJobs {
+    /// How they are read.
+    pub decoder: Decoder,
+    /// Their classes; jobs of others are left in the queue.
+    pub classes: Vec<String>,
+    /// Other classes that were met, and told of.
+    told: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// As much of a foreign class's name as is told.
+const CLASS_CHARS: usize = 100;
+
+/// As many classes as are remembered to have been told of: a queue may hold anything.
+const TOLD_MAX: usize = 1_000;
+
+/// The class of our own messages, as Laravel sees them.
+const OURS: &str = "auditq";
+
+/// A payload that is no job to be stored.
+#[derive(Debug)]
+pub(crate) enum NotRead {
+    /// A message of ours, in another order: Redis writes what it pops anew.
+    Ours,
+    /// A job of this class.
+    OtherClass(String),
+    /// Not to be read, and why.
+    Damaged(String),
+}
+
+impl LaravelJobs {
+    /// The jobs that the configuration names.
+    ///
+    /// # Errors
+    /// As [`laravel_decoder`].
+    pub fn new(config: &Config, redaction: Redaction, limits: Limits) -> Result<Self, LaravelError> {
+        let decoder = laravel_decoder(config, redaction, limits)?;
+        Ok(Self { decoder, classes: config.laravel.jobs.clone(), told: Arc::default() })
+    }
+
+    /// True when jobs of this class were not met before.
+    pub(crate) fn is_news(&self, class: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.len() < TOLD_MAX && told.insert(class.to_owned())
+    }
+
+    pub(crate) fn read(&self, payload: &[u8]) -> Result<Job, NotRead> {
+        let damaged = |error: &dyn std::error::Error| NotRead::Damaged(error.to_string());
+        let envelope = Envelope::read(payload, &self.decoder.limits).map_err(|error| damaged(&error))?;
+        let class = envelope.class();
+        if class == OURS {
+            return Err(NotRead::Ours);
+        }
+        // A payload need not name the class of its command; then the command itself does.
+        if !envelope.is_nameless() && !self.is_stored(class) {
+            return Err(NotRead::of(class));
+        }
+        let job = self.decoder.decode_envelope(&envelope).map_err(|error| damaged(&error))?;
+        if self.is_stored(&job.class) { Ok(job) } else { Err(NotRead::of(&job.class)) }
+    }
+
+    /// As in PHP, the names of classes are the same in either case.
+    fn is_stored(&self, class: &str) -> bool {
+        self.classes.iter().any(|known| known.trim_start_matches('\\').eq_ignore_ascii_case(class))
+    }
+}
+
+impl NotRead {
+    fn of(class: &str) -> Self {
+        Self::OtherClass(class.chars().take(CLASS_CHARS).collect())
+    }
 }
 
 #[cfg(test)]

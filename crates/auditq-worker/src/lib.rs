@@ -25,7 +25,7 @@ mod worker;
 
 pub use engines::Engines;
 pub use forwarder::Forwarder;
-pub use laravel::{LaravelError, laravel_decoder};
+pub use laravel::{LaravelError, LaravelJobs, laravel_decoder};
 pub use limits::{Budget, Limits, resident_bytes};
 pub use observer::{Observer, StopReason, WorkEvent};
 pub use retry::{Decision, Failure, RetryPolicy};

@@ -48,6 +48,11 @@ pub enum WorkEvent {
         /// Why.
         reason: String,
     },
+    /// Jobs of a class that is not stored here are left in the queue, without using up a try. Told once a class.
+    Declined {
+        /// The class.
+        class: String,
+    },
     /// An engine does not answer; it is tried again after `delay`, and nothing is given up.
     Waiting {
         /// What was attempted, and what may be done.
@@ -168,7 +173,8 @@ fn trace(event: &WorkEvent) {
         WorkEvent::Started { .. }
         | WorkEvent::Stopped { .. }
         | WorkEvent::Recovered { .. }
-        | WorkEvent::Adopted { .. } => {
+        | WorkEvent::Adopted { .. }
+        | WorkEvent::Declined { .. } => {
             tracing::info!(target: "auditq", ?event);
         }
         WorkEvent::Released { .. } | WorkEvent::Waiting { .. } => tracing::warn!(target: "auditq", ?event),

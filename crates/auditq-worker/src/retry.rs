@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use auditq_laravel::JobLimits;
+
 /// How often, how long apart, and when to give up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -76,6 +78,25 @@ impl RetryPolicy {
                 tries if attempts > tries.saturating_add(LAST_CHANCES) => Decision::Bury,
                 _ => Decision::Isolate,
             },
+        }
+    }
+
+    /// The policy for a job that says some of it itself, at `now` (Unix seconds).
+    ///
+    /// Until its `retryUntil` tries are without limit, afterwards the next refusal is the last. A job without
+    /// `maxExceptions` has no such limit, whatever the worker's is: so does Laravel.
+    #[must_use]
+    pub fn of_job(&self, job: &JobLimits, now: i64) -> Self {
+        let tries = match job.retry_until {
+            Some(until) if now < until => 0,
+            Some(_) => 1,
+            None => job.tries.unwrap_or(self.tries),
+        };
+        let seconds = |seconds: &Vec<u32>| seconds.iter().map(|second| Duration::from_secs((*second).into())).collect();
+        Self {
+            tries,
+            max_exceptions: job.max_exceptions.unwrap_or(0),
+            backoff: job.backoff.as_ref().map_or_else(|| self.backoff.clone(), seconds),
         }
     }
 
@@ -155,6 +176,20 @@ mod tests {
         assert_eq!(policy().decide(103, Failure::Abandoned, 0.0), Decision::Isolate);
         assert_eq!(policy().decide(104, Failure::Abandoned, 0.0), Decision::Bury);
         assert!(!policy().is_suspect(3) && policy().is_suspect(4));
+    }
+
+    #[test]
+    fn a_job_of_laravel_is_tried_as_it_says_and_otherwise_as_the_worker_does() {
+        let of = |job: JobLimits| policy().of_job(&job, 1_000);
+        assert_eq!(of(JobLimits::default()), RetryPolicy { max_exceptions: 0, ..policy() });
+        let own =
+            of(JobLimits { tries: Some(5), max_exceptions: Some(2), backoff: Some(vec![7]), ..JobLimits::default() });
+        assert_eq!(own, RetryPolicy { tries: 5, max_exceptions: 2, backoff: vec![Duration::from_secs(7)] });
+        let until =
+            |retry_until| of(JobLimits { retry_until: Some(retry_until), tries: Some(2), ..JobLimits::default() });
+        let rejected = |policy: RetryPolicy| policy.decide(50, Failure::Rejected { exceptions: 50 }, 0.0);
+        assert_eq!(rejected(until(1_001)), Decision::Release(Duration::from_secs(10)));
+        assert_eq!(rejected(until(1_000)), Decision::Bury);
     }
 
     #[test]

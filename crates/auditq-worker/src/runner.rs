@@ -9,6 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::engines::Engines;
 use crate::forwarder::Forwarder;
+use crate::laravel::LaravelJobs;
 use crate::limits::{Budget, Limits};
 use crate::observer::{Observer, StopReason, WorkEvent};
 use crate::retry::{Decision, RetryPolicy};
@@ -36,6 +37,7 @@ pub struct Runner {
     limits: Limits,
     shutdown: Shutdown,
     observer: Observer,
+    laravel: Option<Arc<LaravelJobs>>,
 }
 
 /// Why a runner could not start, or had to end.
@@ -71,14 +73,20 @@ impl Runner {
     pub fn new(config: Config) -> Result<Self, RunError> {
         config.validate()?;
         let queues = vec![QueueName::new(config.queue.name.as_str())?];
-        let (limits, shutdown, observer) = Default::default();
-        Ok(Self { config, queues, limits, shutdown, observer })
+        let (limits, shutdown, observer, laravel) = Default::default();
+        Ok(Self { config, queues, limits, shutdown, observer, laravel })
     }
 
     /// Takes messages from these queues, earlier ones first, instead of the configured one.
     #[must_use]
     pub fn queues(self, queues: Vec<QueueName>) -> Self {
         Self { queues, ..self }
+    }
+
+    /// Stores the jobs of a Laravel application too, and leaves those of other classes in the queue.
+    #[must_use]
+    pub fn laravel(self, jobs: LaravelJobs) -> Self {
+        Self { laravel: Some(Arc::new(jobs)), ..self }
     }
 
     /// Ends by itself when one of these is reached.
@@ -236,6 +244,7 @@ impl Runner {
                 policy: self.policy(),
                 idle,
                 rest: Duration::from_secs_f64(settings.rest),
+                laravel: self.laravel.clone(),
             },
             queue: Arc::clone(&engines.queue),
             store: Arc::clone(&engines.store),

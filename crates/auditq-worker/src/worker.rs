@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use auditq_queue::{Queue, QueueName, Receipt, Remainder, Reserved};
 use auditq_store::{Batch, Store};
 
-use crate::delivery::{Delivery, Part};
+use crate::delivery::{Delivery, Part, Refused};
+use crate::laravel::LaravelJobs;
 use crate::limits::Budget;
 use crate::observer::{Observer, StopReason, WorkEvent};
 use crate::patience::Setback;
@@ -16,6 +17,9 @@ use crate::shutdown::Shutdown;
 
 /// How soon a worker looks again whether others have left something of the limit.
 const CLAIMED_BY_OTHERS: Duration = Duration::from_millis(20);
+
+/// How long a job of another class is left to those who serve it, before it is looked at again.
+const FOREIGN_DELAY: Duration = Duration::from_secs(3);
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub struct WorkerOptions {
     pub idle: Duration,
     /// The rest after each batch.
     pub rest: Duration,
+    /// The jobs of a Laravel application that are stored too. None: they are given up like all that cannot be read.
+    pub laravel: Option<Arc<LaravelJobs>>,
 }
 
 /// One worker. Any number may work on the same queue, in one process or in several.
@@ -137,14 +143,13 @@ impl Worker {
 
     /// Stores what was reserved. Whatever goes wrong with one message, the others are not held up by it.
     async fn store_and_settle(&self, reserved: Vec<Reserved>) -> Result<(), SettleError> {
-        let (readable, unreadable): (Vec<_>, Vec<_>) =
-            reserved.into_iter().map(Delivery::read).partition(Result::is_ok);
-        for (receipt, attempts, reason) in unreadable.into_iter().filter_map(Result::err) {
-            self.bury(&[Remainder::whole(receipt)], 0, attempts, &reason).await?;
-        }
+        let laravel = self.options.laravel.as_deref();
+        let (readable, refused): (Vec<_>, Vec<_>) =
+            reserved.into_iter().map(|reserved| Delivery::read(reserved, laravel)).partition(Result::is_ok);
+        self.refuse(refused.into_iter().filter_map(Result::err)).await?;
         let deliveries = readable.into_iter().filter_map(Result::ok);
-        let (suspects, others): (Vec<_>, Vec<_>) =
-            deliveries.partition(|delivery: &Delivery| self.options.policy.is_suspect(delivery.attempts));
+        let (suspects, others): (Vec<_>, Vec<_>) = deliveries
+            .partition(|delivery: &Delivery| delivery.policy(&self.options.policy).is_suspect(delivery.attempts));
         if !others.is_empty() {
             self.settle_together(others).await?;
         }
@@ -154,12 +159,35 @@ impl Worker {
         Ok(())
     }
 
+    /// Buries what nobody can read, and leaves to others what is theirs.
+    async fn refuse(&self, refused: impl Iterator<Item = Refused>) -> Result<(), SettleError> {
+        let mut foreign = Vec::new();
+        for refused in refused {
+            match refused {
+                Refused::Unreadable { receipt, attempts, reason } => {
+                    self.bury(&[Remainder::whole(receipt)], 0, attempts, &reason).await?;
+                }
+                Refused::Foreign { receipt, class } => {
+                    foreign.push(receipt);
+                    if self.options.laravel.as_ref().is_some_and(|laravel| laravel.is_news(&class)) {
+                        self.tell(&WorkEvent::Declined { class });
+                    }
+                }
+            }
+        }
+        if !foreign.is_empty() {
+            self.insist(|| self.queue.decline(&foreign, FOREIGN_DELAY)).await?;
+        }
+        Ok(())
+    }
+
     /// Handles by itself a message that was reserved often and never settled.
     async fn settle_alone(&self, suspect: Delivery) -> Result<(), SettleError> {
-        match self.options.policy.decide(suspect.attempts, Failure::Abandoned, fastrand::f64()) {
+        let policy = suspect.policy(&self.options.policy);
+        match policy.decide(suspect.attempts, Failure::Abandoned, fastrand::f64()) {
             Decision::Bury => {
                 let reason = format!("reserved {} times and never settled: its workers died", suspect.attempts);
-                let events = suspect.message.len();
+                let events = suspect.len();
                 self.bury(&[Remainder::whole(suspect.receipt)], events, suspect.attempts, &reason).await
             }
             _ => self.settle_together(vec![suspect]).await,
@@ -216,7 +244,7 @@ impl Worker {
         while let Some(range) = ranges.pop() {
             let mut batch = Batch::default();
             for (delivery, part) in &parts[range.clone()] {
-                part.add_to(deliveries[*delivery].message.label(), &mut batch);
+                part.add_to(&deliveries[*delivery].label(), &mut batch);
             }
             batch.fold();
             let batch = Arc::new(batch);
@@ -258,9 +286,10 @@ impl Worker {
         total.stale = self.insist(|| self.queue.delete(&whole)).await?;
         self.tell_stored(&total, whole.len(), began);
         for (delivery, refused) in deliveries.iter().zip(refused).filter(|(_, refused)| !refused.is_empty()) {
-            let exceptions = delivery.message.exceptions().saturating_add(1);
+            let exceptions = delivery.exceptions().saturating_add(1);
             let failure = Failure::Rejected { exceptions };
-            match self.options.policy.decide(delivery.attempts, failure, fastrand::f64()) {
+            let policy = delivery.policy(&self.options.policy);
+            match policy.decide(delivery.attempts, failure, fastrand::f64()) {
                 Decision::Release(delay) => self.release_parts(delivery, refused, exceptions, delay).await?,
                 _ => self.bury_parts(delivery, refused).await?,
             }
@@ -288,7 +317,7 @@ impl Worker {
     }
 
     async fn bury_parts(&self, delivery: &Delivery, parts: &[Part]) -> Result<(), SettleError> {
-        let left = [delivery.remainder(parts, delivery.message.exceptions())];
+        let left = [delivery.remainder(parts, delivery.exceptions())];
         self.bury(&left, parts.len(), delivery.attempts, &reason_of(parts)).await
     }
 

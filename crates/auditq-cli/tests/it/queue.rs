@@ -18,7 +18,9 @@ fn queue_size_prints_one_number_and_nothing_else() {
 fn with_failed() -> World {
     let world = World::migrated();
     world.push_payload("audit-logs", "not a message");
-    world.push_payload("audit-logs", r#"{"uuid":"u1","job":"App\\Jobs\\Mail\u001b[2J\nrow"}"#);
+    let hostile = r#""O:24:\"App\\Jobs\\ProcessAuditLog\":1:{s:8:\"\u001b[2J\nrow\";x}""#;
+    let call = r#""Illuminate\\Queue\\CallQueuedHandler@call""#;
+    world.push_payload("audit-logs", &format!(r#"{{"uuid":"u1","job":{call},"data":{{"command":{hostile}}}}}"#));
     world.push_payload("low", "neither");
     world.run("work --stop-when-empty --queue audit-logs,low").ok();
     world
@@ -34,7 +36,7 @@ fn queue_failed_prints_one_line_each_and_nothing_else() {
     assert_eq!((done.stdout.lines().count(), done.stderr.as_str()), (3, ""));
     for line in done.stdout.lines() {
         let fields: Vec<_> = line.splitn(4, "  ").collect();
-        assert!(fields.len() == 4 && fields[3].starts_with("cannot read message: "), "{line}");
+        assert!(fields.len() == 4 && fields[3].starts_with("cannot read "), "{line}");
         assert!(!line.chars().any(char::is_control), "{line:?}");
     }
     assert_eq!(world.run("queue failed --queue low").ok().stdout.lines().count(), 1);

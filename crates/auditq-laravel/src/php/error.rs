@@ -39,7 +39,7 @@ pub enum Problem {
         left: usize,
     },
     /// A number that PHP does not write, or of more than 64 bits.
-    #[error("{found:?} is no {what} as PHP writes it")]
+    #[error("\"{found}\" is no {what} as PHP writes it")]
     Number {
         /// Integer, float or length.
         what: &'static str,
@@ -47,7 +47,7 @@ pub enum Problem {
         found: String,
     },
     /// A name that cannot be one.
-    #[error("{found:?} is no name of a {what}")]
+    #[error("\"{found}\" is no name of a {what}")]
     Name {
         /// Class, property, …
         what: &'static str,

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use super::error::{ParseError, Problem};
 use super::float;
-use super::value::{Key, Object, Property, Value, readable};
+use super::value::{Key, Object, Property, Value, readable, shown};
 
 /// What a reader takes, whoever wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,7 +343,7 @@ impl<'a> Parser<'a> {
     }
 
     fn unexpected(&self, expected: &'static str) -> ParseError {
-        self.error(Problem::Unexpected { expected, found: format!("{:?}", show(self.upcoming(self.at))) })
+        self.error(Problem::Unexpected { expected, found: format!("\"{}\"", show(self.upcoming(self.at))) })
     }
 
     fn bad_number(&self, start: usize, what: &'static str, found: &[u8]) -> ParseError {
@@ -403,6 +403,5 @@ fn show(bytes: &[u8]) -> String {
 }
 
 fn cut(text: &str) -> String {
-    let kept = &text[..text.floor_char_boundary(SHOWN_BYTES)];
-    if kept.len() == text.len() { kept.to_owned() } else { format!("{kept}…") }
+    shown(text, SHOWN_BYTES)
 }

@@ -245,6 +245,19 @@ pub(crate) fn readable(bytes: &[u8]) -> String {
     out
 }
 
+/// The beginning of a text, for an error that also stands in tables and on terminals: no control characters.
+pub(crate) fn shown(text: &str, bytes: usize) -> String {
+    let kept = &text[..text.floor_char_boundary(bytes)];
+    let mut out = String::with_capacity(kept.len() + 3);
+    for letter in kept.chars() {
+        if letter.is_control() { out.extend(letter.escape_default()) } else { out.push(letter) }
+    }
+    if kept.len() < text.len() {
+        out.push('…');
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +275,12 @@ mod tests {
         assert_eq!(of(b"\0a"), None);
         assert_eq!(of(b"\0\0a"), None);
         assert_eq!(Property::mangled(Key::Int(3)).unwrap().visibility(), Visibility::Numbered);
+    }
+
+    #[test]
+    fn what_an_error_shows_is_short_and_without_control_characters() {
+        assert_eq!(shown("a\0\u{1b}[2J\né", 40), "a\\u{0}\\u{1b}[2J\\né");
+        assert_eq!(shown("ééé", 3), "é…");
     }
 
     #[test]

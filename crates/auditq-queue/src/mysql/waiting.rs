@@ -288,6 +288,19 @@ pub(super) async fn give_back(connection: &mut Conn, held: &[Remainder], due: i6
     Ok(stale)
 }
 
+/// Makes messages available from `due` on, as if they had not been reserved; returns the receipts that were stale.
+pub(super) async fn decline(connection: &mut Conn, held: &[Receipt], due: i64) -> Result<Vec<Receipt>> {
+    let (good, stale) = lock(connection, held.iter()).await?;
+    for rows in sorted(&good).chunks(1_000) {
+        let rows = list(rows);
+        let sql = format!(
+            "UPDATE jobs SET reserved_at = NULL, available_at = {due}, attempts = attempts - 1 WHERE id IN ({rows})"
+        );
+        connection.query_drop(sql).await?;
+    }
+    Ok(stale)
+}
+
 /// Drops up to `limit` messages of a queue; returns how many.
 pub(super) async fn drop_some(connection: &mut Conn, queue: &QueueName, limit: usize) -> Result<usize> {
     let sql = "SELECT id FROM jobs WHERE queue = ? LIMIT ? FOR UPDATE";

@@ -254,6 +254,19 @@ pub(super) async fn give_back(connection: &Conn, held: &[Remainder], due: i64) -
     Ok(stale(receipts(), &changed))
 }
 
+/// Makes messages available from `due` on, as if they had not been reserved; returns the receipts that were stale.
+pub(super) async fn decline(connection: &Conn, held: &[Receipt], due: i64) -> Worked<Vec<Receipt>> {
+    let sql = "UPDATE jobs SET reserved_at = NULL, available_at = $3, attempts = jobs.attempts - 1 \
+               FROM unnest($1, $2) AS held (id, attempt) \
+               WHERE jobs.id = held.id AND jobs.attempts = held.attempt AND jobs.reserved_at IS NOT NULL \
+               RETURNING jobs.id, held.attempt";
+    let (ids, attempts) = rows_of(held.iter());
+    let values: [(&(dyn ToSql + Sync), Type); 3] =
+        [(&ids, Type::INT8_ARRAY), (&attempts, Type::INT4_ARRAY), (&due, Type::INT8)];
+    let changed = connection.query_typed(sql, &values).await?;
+    Ok(stale(held.iter(), &changed))
+}
+
 /// Drops up to `limit` messages of a queue; returns how many.
 pub(super) async fn drop_some(connection: &Conn, queue: &QueueName, limit: usize) -> Worked<u64> {
     let sql = "WITH gone AS ( \

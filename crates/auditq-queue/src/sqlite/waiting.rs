@@ -198,6 +198,15 @@ pub(super) fn give_back(connection: &Connection, held: &[Remainder], due: i64) -
     Ok(not_held)
 }
 
+/// Makes messages available from `due` on, as if they had not been reserved; returns the receipts that were stale.
+pub(super) fn decline(connection: &Connection, held: &[Receipt], due: i64) -> rusqlite::Result<Vec<Receipt>> {
+    let mut decline = connection.prepare_cached(
+        "UPDATE jobs SET reserved_at = NULL, available_at = ?3, attempts = attempts - 1 \
+         WHERE id = ?1 AND attempts = ?2 AND reserved_at IS NOT NULL",
+    )?;
+    stale(held, |receipt| decline.execute(params![row_id(receipt), receipt.attempt, due]))
+}
+
 /// Counts one queue's messages, and how many became available since that was last noted.
 ///
 /// The triggers keep `delayed` as of the second `ripe_until`; what became due since, or is due again because the

@@ -55,6 +55,7 @@ async fn child_that_kills_itself_at_a_step() {
             policy,
             idle: Duration::from_millis(10),
             rest: Duration::ZERO,
+            laravel: None,
         },
         queue: queue.clone(),
         store: store.clone(),

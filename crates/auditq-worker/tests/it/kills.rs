@@ -98,6 +98,7 @@ impl Place {
                 policy,
                 idle: Duration::from_millis(10),
                 rest: Duration::ZERO,
+                laravel: None,
             },
             queue: queue.clone(),
             store: store.clone(),

@@ -6,6 +6,7 @@ mod crashes;
 mod faults;
 mod forwarding;
 mod kills;
+mod laravel;
 mod mysql;
 mod outages;
 mod postgres;

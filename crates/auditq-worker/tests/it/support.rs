@@ -13,8 +13,8 @@ use auditq_sqlite::{Database, Options};
 use auditq_store::sqlite::SqliteStore;
 use auditq_store::{Batch, ErrorKind, Filter, Inserted, Store, StoreReader};
 use auditq_worker::{
-    Budget, Limits, Observer, RetryPolicy, SettleError, Shutdown, StopReason, StoreThenDelete, WorkEvent, Worker,
-    WorkerOptions,
+    Budget, LaravelJobs, Limits, Observer, RetryPolicy, SettleError, Shutdown, StopReason, StoreThenDelete, WorkEvent,
+    Worker, WorkerOptions,
 };
 
 pub(crate) const PRODUCER: [u8; 16] = [7; 16];
@@ -81,6 +81,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<FaultyStore>,
     pub(crate) events: Arc<std::sync::Mutex<Vec<WorkEvent>>>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) laravel: Option<Arc<LaravelJobs>>,
 }
 
 pub(crate) async fn open_store(path: &Path) -> Arc<SqliteStore> {
@@ -99,8 +100,8 @@ impl World {
         let inner = open_store(&dir.path().join("audit.db")).await;
         let (down, hangs, inserts) = Default::default();
         let store = Arc::new(FaultyStore { inner, down, hangs, inserts });
-        let (events, shutdown) = Default::default();
-        Self { dir, queue: Arc::new(MemoryQueue::new(retry_after)), store, events, shutdown }
+        let (events, shutdown, laravel) = Default::default();
+        Self { dir, queue: Arc::new(MemoryQueue::new(retry_after)), store, events, shutdown, laravel }
     }
 
     /// Makes the database itself refuse the events of some users, as a trigger of its owner's would.
@@ -137,6 +138,7 @@ impl World {
                 policy: RetryPolicy { tries: 3, max_exceptions: 3, backoff: vec![Duration::ZERO] },
                 idle: Duration::from_millis(50),
                 rest: Duration::ZERO,
+                laravel: self.laravel.clone(),
             },
             queue: self.queue.clone(),
             store: self.store.clone(),
@@ -163,6 +165,16 @@ impl World {
 
     pub(crate) fn heard(&self, wanted: impl Fn(&WorkEvent) -> bool) -> usize {
         self.events.lock().unwrap().iter().filter(|event| wanted(event)).count()
+    }
+
+    /// After which try each message was given up.
+    pub(crate) fn buried_after(&self) -> Vec<u32> {
+        let events = self.events.lock().unwrap();
+        let tries = events.iter().filter_map(|event| match event {
+            WorkEvent::Buried { attempts, .. } => Some(*attempts),
+            _ => None,
+        });
+        tries.collect()
     }
 
     /// Returns once the worker has said so.
@@ -245,6 +257,10 @@ impl<F: Fn(&'static str) -> auditq_queue::Result<()> + Send + Sync + 'static> Qu
     async fn release(&self, held: &[Remainder], delay: Duration) -> auditq_queue::Result<Vec<Receipt>> {
         (self.at)("release")?;
         self.inner.release(held, delay).await
+    }
+
+    async fn decline(&self, held: &[Receipt], delay: Duration) -> auditq_queue::Result<Vec<Receipt>> {
+        self.inner.decline(held, delay).await
     }
 
     async fn bury(&self, held: &[Remainder], reason: &str) -> auditq_queue::Result<Vec<Receipt>> {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use auditq::Rules;
 use auditq_config::{Config, Scheme};
 use auditq_queue::QueueName;
-use auditq_worker::{Limits, Observer, Runner, Shutdown};
+use auditq_worker::{LaravelJobs, Limits, Observer, Runner, Shutdown};
 
 use self::report::Report;
 use crate::exit::Exit;
@@ -83,7 +84,9 @@ pub(crate) async fn run(args: &Args, session: Session) -> Result<Exit> {
     let report = Arc::new(Report::new(args.json));
     let shutdown = Shutdown::new();
     signals::listen(shutdown.clone())?;
-    let runner = Runner::new(config.clone())?;
+    let rules = Rules::open(&config)?;
+    let jobs = LaravelJobs::new(&config, rules.redaction, rules.limits)?;
+    let runner = Runner::new(config.clone())?.laravel(jobs);
     let runner = if args.queue.is_empty() { runner } else { runner.queues(args.queue.clone()) };
     let hearing = Arc::clone(&report);
     let runner =

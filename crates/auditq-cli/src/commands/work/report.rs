@@ -168,6 +168,11 @@ impl Line {
                 let what = if *events == 0 { "a message".to_owned() } else { counted(*events as u64, "event") };
                 line(format!("gave up {what} after try {attempts}: {}", said(reason)), None, "FAIL")
             }
+            WorkEvent::Declined { class } => line(
+                format!("leaving jobs of {} in the queue (laravel.jobs does not name it)", said(class)),
+                None,
+                "SKIP",
+            ),
             WorkEvent::Waiting { error, delay } => {
                 line(format!("{}; trying again in {:.1} s", said(error), delay.as_secs_f64()), None, "WAIT")
             }
@@ -228,6 +233,7 @@ fn as_json(event: &WorkEvent) -> Option<Value> {
         WorkEvent::Buried { worker, events, attempts, reason } => {
             ("error", "failed", json!({ "worker": worker, "events": events, "attempts": attempts, "reason": reason }))
         }
+        WorkEvent::Declined { class } => ("info", "declined", json!({ "class": class })),
         WorkEvent::Waiting { error, delay } => {
             ("warning", "waiting", json!({ "error": error, "delay_seconds": delay.as_secs_f64() }))
         }
