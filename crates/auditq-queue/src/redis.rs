@@ -213,6 +213,22 @@ impl RedisQueue {
         command.arg(&keys.shared.paused).arg(queue.as_str());
         self.link.command(operation, &command).await
     }
+
+    async fn give_back(
+        &self,
+        operation: &'static str,
+        held: &[Left<'_>],
+        how: (Duration, u32),
+    ) -> Result<Vec<Receipt>> {
+        let clock = self.clock();
+        let script = |keys: &QueueKeys, held: &Held<'_>| waiting::release(keys, held, how, &clock);
+        // Handles count pushes: what was pushed first is to be taken first again.
+        let mut sorted: Vec<_> = held.iter().copied().enumerate().collect();
+        sorted.sort_by_key(|(_, (receipt, _))| receipt.id.as_str());
+        let stale = self.settle_in_order(operation, sorted.into_iter(), script).await?;
+        self.announce();
+        Ok(receipts_at(&stale, held))
+    }
 }
 
 #[async_trait]
@@ -272,14 +288,12 @@ impl Queue for RedisQueue {
     }
 
     async fn release(&self, held: &[Remainder], delay: Duration) -> Result<Vec<Receipt>> {
-        let (held, clock) = (remainders(held)?, self.clock());
-        let script = |keys: &QueueKeys, held: &Held<'_>| waiting::release(keys, held, delay, &clock);
-        // Handles count pushes: what was pushed first is to be taken first again.
-        let mut sorted: Vec<_> = held.iter().copied().enumerate().collect();
-        sorted.sort_by_key(|(_, (receipt, _))| receipt.id.as_str());
-        let stale = self.settle_in_order("release messages", sorted.into_iter(), script).await?;
-        self.announce();
-        Ok(receipts_at(&stale, &held))
+        self.give_back("release messages", &remainders(held)?, (delay, 0)).await
+    }
+
+    async fn decline(&self, held: &[Receipt], delay: Duration) -> Result<Vec<Receipt>> {
+        let held: Vec<Left<'_>> = held.iter().map(|receipt| (receipt, None)).collect();
+        self.give_back("decline messages", &held, (delay, 1)).await
     }
 
     async fn bury(&self, held: &[Remainder], reason: &str) -> Result<Vec<Receipt>> {

@@ -198,10 +198,16 @@ pub(super) fn delete<'s>(keys: &QueueKeys, held: &Held<'_>) -> ScriptInvocation<
     script
 }
 
-pub(super) fn release<'s>(keys: &QueueKeys, held: &Held<'_>, delay: Duration, clock: &str) -> ScriptInvocation<'s> {
+/// Gives messages back; `uncounted` of their attempts are as if they had not been.
+pub(super) fn release<'s>(
+    keys: &QueueKeys,
+    held: &Held<'_>,
+    (delay, uncounted): (Duration, u32),
+    clock: &str,
+) -> ScriptInvocation<'s> {
     let mut script = scripts::RELEASE.prepare_invoke();
     script.key(&keys.list).key(&keys.delayed).key(&keys.reserved).key(&keys.notify).key(&keys.held);
-    script.key(&keys.shared.ids).key(&keys.shared.seq).arg(clock).arg(micros(delay));
+    script.key(&keys.shared.ids).key(&keys.shared.seq).arg(clock).arg(micros(delay)).arg(uncounted);
     add_remainders(&mut script, held);
     script
 }
