@@ -62,6 +62,7 @@ impl InOneDatabase {
                 policy: RetryPolicy { tries: 3, max_exceptions: 3, backoff: vec![Duration::ZERO] },
                 idle: Duration::from_millis(50),
                 rest: Duration::ZERO,
+                laravel: None,
             },
             queue: self.engines.queue.clone(),
             store: self.engines.store.clone(),
