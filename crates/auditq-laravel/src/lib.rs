@@ -1,4 +1,4 @@
-//! Laravel's wire formats: job payloads, PHP's `serialize()`, encrypted jobs, `.env`. Pure decode and encode.
+//! Laravel's wire formats: job payloads, PHP's `serialize()`, encrypted jobs. Pure decode and encode.
 //!
 //! Everything here reads what others wrote: every length is checked before memory is taken for it, every recursion has
 //! a limit, and an error says at which byte and on which way.
