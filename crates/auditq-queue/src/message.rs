@@ -53,7 +53,7 @@ impl QueueName {
     }
 
     /// Takes a name that an engine gave back; it is what it is.
-    #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+    #[cfg(any(feature = "mysql", feature = "nats", feature = "postgres", feature = "redis", feature = "sqlite"))]
     pub(crate) fn from_engine(name: String) -> Self {
         Self(name)
     }

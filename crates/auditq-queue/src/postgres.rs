@@ -12,6 +12,7 @@
 mod errors;
 mod failed;
 mod heads;
+mod health;
 mod schema;
 mod sizes;
 mod waiting;
@@ -366,6 +367,11 @@ impl QueueAdmin for PostgresQueue {
         let run = self.database.locked("migrate the queue's tables", schema::LOCK);
         let mismatch = attempt!(run, connection => schema::migrate(connection).await)?;
         mismatch.map_or(Ok(()), |mismatch| Err(Error::new(ErrorKind::Misconfigured, DRIVER, mismatch)))
+    }
+
+    async fn warnings(&self) -> Result<Vec<String>> {
+        let run = self.database.single("read how durable messages are");
+        Ok(attempt!(run, connection => health::warnings(connection).await)?)
     }
 
     async fn sizes(&self, queue: &QueueName) -> Result<QueueSizes> {

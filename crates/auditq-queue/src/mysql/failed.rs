@@ -65,14 +65,19 @@ async fn make_room(
 
 /// The queues that hold messages, waiting or failed.
 pub(super) async fn queues(connection: &mut Conn, connection_name: &str) -> Result<Vec<QueueName>> {
-    let failed = "SELECT DISTINCT queue FROM failed_jobs WHERE connection = ?";
-    let mut names: BTreeSet<String> = connection.exec(failed, (connection_name,)).await?.into_iter().collect();
     // From one name to the next by the index: a DISTINCT would read all of it.
-    let next = "SELECT queue FROM jobs FORCE INDEX (auditq_jobs_ready) WHERE queue > ? ORDER BY queue LIMIT 1";
-    let mut last = String::new();
-    while let Some(name) = connection.exec_first::<String, _, _>(next, (&last,)).await? {
-        names.insert(name.clone());
-        last = name;
+    let waiting = "SELECT queue FROM jobs FORCE INDEX (auditq_jobs_ready) WHERE queue > ? ORDER BY queue LIMIT 1";
+    let failed = "SELECT queue FROM failed_jobs FORCE INDEX (auditq_failed_jobs_queue) \
+                  WHERE connection = ? AND queue > ? ORDER BY queue LIMIT 1";
+    let mut names = BTreeSet::new();
+    for (next, of) in [(waiting, None), (failed, Some(connection_name))] {
+        let mut last = String::new();
+        loop {
+            let values: Vec<&str> = of.into_iter().chain([last.as_str()]).collect();
+            let Some(name) = connection.exec_first::<String, _, _>(next, values).await? else { break };
+            names.insert(name.clone());
+            last = name;
+        }
     }
     Ok(names.into_iter().map(QueueName::from_engine).collect())
 }

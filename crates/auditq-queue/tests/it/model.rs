@@ -92,9 +92,18 @@ enum Time {
 }
 
 fn check_on<S: Future<Output = Subject>>(time: Time, cases: u32, subject: impl Fn() -> S) {
+    check_operations(operation(), time, cases, subject);
+}
+
+fn check_operations<S: Future<Output = Subject>>(
+    operation: impl Strategy<Value = Operation>,
+    time: Time,
+    cases: u32,
+    subject: impl Fn() -> S,
+) {
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let ran = TestRunner::new(config).run(&vec(operation(), 1..60), |operations| {
+    let ran = TestRunner::new(config).run(&vec(operation, 1..60), |operations| {
         runtime.block_on(async { compare(&subject().await, &operations, time).await });
         Ok(())
     });
@@ -124,6 +133,18 @@ fn redis_does_what_the_reference_does() {
     check_on(Time::MovesOn, 96, subjects::redis);
 }
 
+/// Ids are known within a queue, so each goes to one queue only.
+#[test]
+fn nats_does_what_the_reference_does() {
+    let operation = operation().prop_map(|operation| match operation {
+        Operation::Push(batch) => {
+            Operation::Push(batch.into_iter().map(|(id, _, delay)| (id, id % 3, delay)).collect())
+        }
+        other => other,
+    });
+    check_operations(operation, Time::MovesOn, SERVER_CASES, subjects::nats);
+}
+
 async fn compare(real: &Subject, operations: &[Operation], time: Time) {
     let model = subjects::memory().await;
     let (mut receipts, mut model_receipts) = (Vec::new(), Vec::new());
@@ -147,11 +168,18 @@ async fn compare(real: &Subject, operations: &[Operation], time: Time) {
     }
 }
 
-/// What was answered, with the engine's ids as the numbers that they count pushes by, however an engine spells them.
+/// What was answered, with the engine's ids as numbers in the order in which messages were first reserved, however an
+/// engine spells them and whatever it adds for the one reservation.
 fn numbered(answer: &str, receipts: &[Receipt]) -> String {
+    let message = |id: &str| id.split('.').next().unwrap().to_owned();
+    let mut messages: Vec<String> = Vec::new();
     receipts.iter().fold(answer.to_owned(), |answer, Receipt { id, .. }| {
-        let number = id.rsplit(',').next().unwrap().trim_start_matches('0');
-        answer.replace(&format!("{id:?}"), &format!("{number:?}"))
+        let known = messages.iter().position(|known| *known == message(id));
+        let number = known.unwrap_or_else(|| {
+            messages.push(message(id));
+            messages.len() - 1
+        });
+        answer.replace(&format!("{id:?}"), &format!("#{number}"))
     })
 }
 

@@ -7,12 +7,14 @@ use auditq_postgres::testing::TestDatabase as PostgresDatabase;
 use auditq_queue::conformance::Subject;
 use auditq_queue::memory::MemoryQueue;
 use auditq_queue::mysql::{MysqlQueue, MysqlQueueOptions};
+use auditq_queue::nats::{NatsQueue, NatsQueueOptions};
 use auditq_queue::postgres::{PostgresQueue, PostgresQueueOptions};
 use auditq_queue::redis::{RedisQueue, RedisQueueOptions};
 use auditq_queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use auditq_queue::{Clock, ManualClock, QueueAdmin};
 use auditq_sqlite::{Database, Options};
 
+use crate::nats_support::TestStreams;
 use crate::redis_support::TestKeys;
 
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(90);
@@ -76,6 +78,18 @@ pub(crate) async fn redis() -> Subject {
 
 pub(crate) async fn redis_in(url: &str, clock: Option<Arc<dyn Clock>>) -> RedisQueue {
     let queue = RedisQueue::open(url, RedisQueueOptions { retry_after: RETRY_AFTER, clock }).unwrap();
+    queue.migrate().await.unwrap();
+    queue
+}
+
+pub(crate) async fn nats() -> Subject {
+    let (clock, streams) = (clock(), TestStreams::new().await);
+    let queue = Arc::new(nats_in(&streams.url(), Some(Arc::clone(&clock) as _)).await);
+    Subject { queue: Arc::clone(&queue) as _, admin: queue, clock: Some(clock), keep: Box::new(streams) }
+}
+
+pub(crate) async fn nats_in(url: &str, clock: Option<Arc<dyn Clock>>) -> NatsQueue {
+    let queue = NatsQueue::open(url, NatsQueueOptions { retry_after: RETRY_AFTER, clock }).unwrap();
     queue.migrate().await.unwrap();
     queue
 }

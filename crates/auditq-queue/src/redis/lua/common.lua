@@ -40,13 +40,20 @@ local function write_ours(message, attempts, available, body)
     digits(message.bytes) .. body
 end
 
--- Where the string that opens at `from` closes.
+-- Where the string that opens at `from` closes: at the first quote behind an even number of backslashes. Most quotes in
+-- a job are escaped, so the first that is behind none is found in one go, and then those behind pairs before it.
 local function string_end(text, from)
-  local at = from
+  local _, close = string.find(text, '^[^"\\]*"', from + 1)
+  if close then return close end
+  local plain = string.find(text, '[^\\]"', from + 1)
+  local at = from + 1
   while true do
-    at = string.find(text, '["\\]', at + 1)
-    if not at or string.byte(text, at) == 34 then return at end
-    at = at + 1
+    at = string.find(text, '\\\\"', at, true)
+    if not at or plain and at > plain then return plain and plain + 1 end
+    local first = at
+    while string.byte(text, first - 1) == 92 do first = first - 1 end
+    if (at + 2 - first) % 2 == 0 then return at + 2 end
+    at = at + 3
   end
 end
 
