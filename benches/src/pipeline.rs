@@ -1,6 +1,7 @@
 //! How fast spooled events become rows, as a ratio to a bulk load.
 
 mod mysql;
+mod nats;
 mod postgres;
 mod redis;
 
@@ -45,6 +46,7 @@ pub(crate) struct Args {
 enum Engine {
     Sqlite,
     Mysql,
+    Nats,
     Postgres,
     Redis,
 }
@@ -80,6 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match args.engine {
         Engine::Sqlite => run_sqlite(args),
         Engine::Mysql => mysql::run(args),
+        Engine::Nats => nats::run(args),
         Engine::Postgres => postgres::run(args),
         Engine::Redis => redis::run(args),
     }

@@ -28,6 +28,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "FILE", env = "AUDITQ_CONFIG", hide_env_values = true,
           value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) config: Option<PathBuf>,
+    /// Serve the Laravel application in this folder: queue, log and keys are those of its .env
+    #[arg(long, global = true, value_name = "DIR", env = "AUDITQ_LARAVEL", hide_env_values = true,
+          value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub(crate) laravel: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -41,9 +45,10 @@ First steps:
   auditq log --user alice --since 1h
 
 Settings come from defaults, then the configuration file, then the environment, then flags:
-  AUDITQ_CONFIG, AUDITQ_QUEUE_URL, AUDITQ_STORE_URL, AUDITQ_SPOOL_DIR,
-  AUDITQ_DURABILITY, AUDITQ_APP, AUDITQ_REDACTION_KEY, AUDIT_LOG_ENABLED,
-  AUDIT_LOG_TTL, QUEUE_CONNECTION, QUEUE_NAME, APP_KEY, APP_PREVIOUS_KEYS;
+  AUDITQ_CONFIG, AUDITQ_LARAVEL, AUDITQ_QUEUE_URL, AUDITQ_STORE_URL,
+  AUDITQ_SPOOL_DIR, AUDITQ_DURABILITY, AUDITQ_APP, AUDITQ_REDACTION_KEY,
+  AUDIT_LOG_ENABLED, AUDIT_LOG_TTL, QUEUE_CONNECTION, QUEUE_NAME, APP_KEY,
+  APP_PREVIOUS_KEYS;
   AUDITQ_LOG=debug shows the program's own log on stderr.
 
 Laravel's spelling works too, so that a crontab needs only its first word changed:
@@ -97,7 +102,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
 }
 
 async fn dispatch(cli: Cli) -> Result<Exit> {
-    let session = || Session::load(cli.config.clone());
+    let session = || Session::load(cli.config.clone(), cli.laravel.clone());
     match cli.command {
         Command::Work(args) => work::run(&args, session()?).await,
         Command::Monitor(args) => monitor::run(&args, &session()?).await,

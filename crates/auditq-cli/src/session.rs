@@ -1,7 +1,7 @@
 //! What every command starts from: the configuration, and the engines that it names.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -10,7 +10,7 @@ use auditq_queue::QueueName;
 use auditq_sqlite::{Database, Options};
 use auditq_store::StoreReader;
 use auditq_store::sqlite::SqliteStore;
-use auditq_worker::Engines;
+use auditq_worker::{Engines, laravel_layout};
 
 /// The configuration that a command works with.
 #[derive(Debug)]
@@ -20,11 +20,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Loads the configuration from `file`, or the default one, and from the environment.
-    pub(crate) fn load(file: Option<PathBuf>) -> Result<Self> {
+    /// Loads the configuration from `file`, or the default one, and from the environment; with `laravel`, from the
+    /// application in that folder too.
+    pub(crate) fn load(file: Option<PathBuf>, laravel: Option<PathBuf>) -> Result<Self> {
         // An empty variable counts as unset, as everywhere in the environment.
         let file = file.filter(|file| !file.as_os_str().is_empty());
-        Ok(Self { config: Config::load(file.as_deref(), std::env::vars_os())? })
+        let laravel = laravel.map(|dir| (OsString::from("AUDITQ_LARAVEL"), dir.into_os_string()));
+        Ok(Self { config: Config::load(file.as_deref(), std::env::vars_os().chain(laravel))? })
     }
 
     /// Opens queue and store, which must be there: a look at them makes no empty ones.
@@ -41,8 +43,8 @@ impl Session {
         let url = &self.config.store.url;
         must_exist(url)?;
         if url.scheme() == Scheme::Sqlite && !may_write(&url.file()) {
-            let store =
-                SqliteStore::new(Database::open(&url.file(), Options { read_only: true, ..Options::default() })?);
+            let database = Database::open(&url.file(), Options { read_only: true, ..Options::default() })?;
+            let store = sqlite_store(&self.config, database)?;
             store.check().await?;
             return Ok(Arc::new(store));
         }
@@ -60,6 +62,12 @@ impl Session {
     pub(crate) fn queue(&self) -> Result<QueueName> {
         Ok(QueueName::new(self.config.queue.name.as_str())?)
     }
+}
+
+/// The log in a SQLite file, whoever made its table.
+pub(crate) fn sqlite_store(config: &Config, database: Database) -> Result<SqliteStore> {
+    let store = SqliteStore::new(database);
+    Ok(laravel_layout(config)?.into_iter().fold(store, SqliteStore::with_layout))
 }
 
 /// True when this user may write the file, and beside it.

@@ -3,8 +3,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::Config;
+use crate::application::Settings;
 use crate::error::ConfigError;
-use crate::sections::{Durability, Secret};
+use crate::file::Given;
+use crate::sections::{Durability, Layout, Secret};
 use crate::url::EngineUrl;
 
 /// The variables that auditq reads; any other `AUDITQ_*` is taken for a misspelling.
@@ -18,6 +20,7 @@ const KNOWN: &[&str] = &[
     "AUDITQ_APP",
     "AUDITQ_CONFIG",
     "AUDITQ_DURABILITY",
+    "AUDITQ_LARAVEL",
     "AUDITQ_LOG",
     "AUDITQ_QUEUE_URL",
     "AUDITQ_REDACTION_KEY",
@@ -28,18 +31,30 @@ const KNOWN: &[&str] = &[
 /// What the project's own tests are told: no setting.
 const FOR_TESTS: &str = "AUDITQ_TEST_";
 
+/// How the names of variables begin that a Laravel application reads as well.
+const OF_APPLICATIONS: &[&str] = &["APP_", "CACHE_", "DATABASE_URL", "DB_", "MYSQL_ATTR_SSL_CA", "QUEUE_", "REDIS_"];
+
 /// The variables of the environment that concern auditq.
-pub(crate) struct Environment(BTreeMap<String, String>);
+pub(crate) struct Environment {
+    ours: BTreeMap<String, String>,
+    /// What an application's `.env` does not override.
+    of_applications: BTreeMap<String, String>,
+}
 
 impl Environment {
     pub(crate) fn read<K: Into<OsString>, V: Into<OsString>>(
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, ConfigError> {
-        let mut ours = BTreeMap::new();
+        let (mut ours, mut of_applications) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in variables {
             let Ok(name) = name.into().into_string() else { continue };
+            let value = value.into();
+            if let Some(value) = value.to_str().filter(|_| OF_APPLICATIONS.iter().any(|begin| name.starts_with(begin)))
+            {
+                of_applications.insert(name.clone(), value.to_owned());
+            }
             if KNOWN.contains(&name.as_str()) {
-                let value = value.into().into_string();
+                let value = value.into_string();
                 let value = value.map_err(|_| ConfigError::variable(&name, "is not UTF-8"))?;
                 ours.insert(name, value);
             } else if name.starts_with("AUDITQ_") && !name.starts_with(FOR_TESTS) {
@@ -47,12 +62,55 @@ impl Environment {
                 return Err(ConfigError::variable(&name, format!("is unknown; known are {}", known.join(", "))));
             }
         }
-        Ok(Self(ours))
+        Ok(Self { ours, of_applications })
+    }
+
+    /// Takes what the file `given` does not say from the `.env` of the Laravel application, where one is served.
+    ///
+    /// Its variables that are auditq's too, such as `QUEUE_NAME`, count unless the process has them.
+    pub(crate) fn serve(&self, config: &mut Config, given: &Given) -> Result<(), ConfigError> {
+        if let Some(dir) = self.get("AUDITQ_LARAVEL") {
+            config.laravel.app = Some(PathBuf::from(dir));
+        }
+        let Some(dir) = config.laravel.app.clone() else { return Ok(()) };
+        let settings = Settings::read(&dir, &self.of_applications)?;
+        config.laravel.keys = settings.keys();
+        if let Some(name) = settings.get("QUEUE_NAME").filter(|_| !given.has("queue", "name")) {
+            name.clone_into(&mut config.queue.name);
+        }
+        if let Some(zone) = settings.get("APP_TIMEZONE").filter(|_| !given.has("laravel", "timezone")) {
+            zone.clone_into(&mut config.laravel.timezone);
+        }
+        let application = settings.application()?;
+        if !given.has("queue", "url") {
+            config.queue.url = application.queue_url.clone();
+        }
+        if !given.has("queue", "connection") {
+            application.connection.clone_into(&mut config.queue.connection);
+        }
+        if !given.has("queue", "retry_after") {
+            config.queue.retry_after = Some(application.retry_after);
+        }
+        if !given.has("store", "url") {
+            config.store.url = application.database_url.clone();
+        }
+        if !given.has("worker", "batch") {
+            // A job holds one statement where a message of auditq's holds hundreds.
+            config.worker.batch = 1_000;
+        }
+        if !given.has("store", "layout") {
+            config.store.layout = Layout::Laravel;
+        }
+        if !given.has("spool", "dir") {
+            config.spool.dir = application.dir.join("storage/auditq-spool");
+        }
+        config.application = Some(application);
+        Ok(())
     }
 
     /// An empty variable counts as unset, as in a shell's `NAME= command`.
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        self.ours.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     pub(crate) fn config_file(&self) -> Option<PathBuf> {
@@ -89,9 +147,11 @@ impl Environment {
         if let Some(value) = self.get("AUDITQ_STORE_URL") {
             config.store.url = url("AUDITQ_STORE_URL", value)?;
         }
-        let previous = self.get("APP_PREVIOUS_KEYS").unwrap_or_default().split(',');
-        let keys = self.get("APP_KEY").into_iter().chain(previous).map(str::trim).filter(|key| !key.is_empty());
-        config.laravel.keys = keys.map(Secret::new).collect();
+        if config.application.is_none() {
+            let previous = self.get("APP_PREVIOUS_KEYS").unwrap_or_default().split(',');
+            let keys = self.get("APP_KEY").into_iter().chain(previous).map(str::trim).filter(|key| !key.is_empty());
+            config.laravel.keys = keys.map(Secret::new).collect();
+        }
         self.apply_queue(config)
     }
 
@@ -103,6 +163,8 @@ impl Environment {
         }
         match self.get("QUEUE_CONNECTION") {
             None | Some("database" | "sqlite") => Ok(()),
+            // What its own `.env` says was understood.
+            Some(_) if config.application.is_some() => Ok(()),
             Some(_) if config.queue.url != EngineUrl::default() => Ok(()),
             Some(other) => Err(ConfigError::variable(
                 "QUEUE_CONNECTION",

@@ -6,8 +6,19 @@ use crate::error::ConfigError;
 /// Longer than any configuration; a wrong path to something huge is refused instead of read.
 const BYTES_MAX: u64 = 1 << 20;
 
+/// What a file says, key by key.
+#[derive(Default)]
+pub(crate) struct Given(toml::Table);
+
+impl Given {
+    /// True when the file has the key, whatever its value.
+    pub(crate) fn has(&self, section: &str, key: &str) -> bool {
+        self.0.get(section).and_then(toml::Value::as_table).is_some_and(|section| section.contains_key(key))
+    }
+}
+
 /// Reads a configuration file; `None` when there is none.
-pub(crate) fn read(path: &Path) -> Result<Option<Config>, ConfigError> {
+pub(crate) fn read(path: &Path) -> Result<Option<(Config, Given)>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let text = match std::fs::metadata(path) {
         Ok(metadata) if metadata.len() > BYTES_MAX => {
@@ -17,13 +28,14 @@ pub(crate) fn read(path: &Path) -> Result<Option<Config>, ConfigError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
-    let mut config: Config = toml::from_str(&text).map_err(|error| ConfigError::Invalid {
+    let invalid = |error: toml::de::Error| ConfigError::Invalid {
         path: path.to_owned(),
         line: error.span().map(|span| line_of(&text, span.start)),
         message: error.message().replace("unknown field", "unknown key"),
-    })?;
+    };
+    let mut config: Config = toml::from_str(&text).map_err(invalid)?;
     config.file = Some(path.to_owned());
-    Ok(Some(config))
+    Ok(Some((config, Given(toml::from_str(&text).map_err(invalid)?))))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -9,6 +10,9 @@ use crate::sections::Secret;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Laravel {
+    /// The application's folder: what this file does not say of queue, log and keys is taken from its `.env`. `--laravel`,
+    /// `AUDITQ_LARAVEL`. Unset, nothing is.
+    pub app: Option<PathBuf>,
     /// Classes of the jobs that hold a query; jobs of other classes stay in the queue. Defaults to
     /// `App\Jobs\ProcessAuditLog`.
     pub jobs: Vec<String>,
@@ -28,6 +32,7 @@ pub struct Laravel {
 impl Default for Laravel {
     fn default() -> Self {
         Self {
+            app: None,
             jobs: vec!["App\\Jobs\\ProcessAuditLog".to_owned()],
             property: None,
             timezone: "UTC".to_owned(),

@@ -3,6 +3,8 @@
 //! The same file serves the application that records and the worker that stores. Flags come last and are the
 //! business of the binary.
 
+mod application;
+mod dotenv;
 mod environment;
 mod error;
 mod file;
@@ -12,11 +14,12 @@ mod url;
 
 use std::path::{Path, PathBuf};
 
+pub use application::{Application, Cache};
 pub use error::ConfigError;
 pub use laravel::{LARAVEL_PARTS, Laravel};
 pub use sections::{
-    Capture, Duplicates, Durability, Limits, Literals, Partitions, Queue, RETRY_AFTER_SECONDS, Redact, Secret, Spool,
-    Store, WhenFull, Worker,
+    Capture, Duplicates, Durability, Layout, Limits, Literals, Partitions, Queue, RETRY_AFTER_SECONDS, Redact, Secret,
+    Spool, Store, WhenFull, Worker,
 };
 pub use url::{EngineUrl, Scheme};
 
@@ -39,6 +42,9 @@ pub struct Config {
     /// The file it was read from.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+    /// The Laravel application that `laravel.app` names, as its `.env` describes it.
+    #[serde(skip)]
+    pub application: Option<Application>,
 }
 
 /// The file that is read when no other is named.
@@ -65,10 +71,11 @@ impl Config {
         V: Into<std::ffi::OsString>,
     {
         let environment = environment::Environment::read(variables)?;
-        let mut config = match file.map(Path::to_owned).or_else(|| environment.config_file()) {
+        let (mut config, given) = match file.map(Path::to_owned).or_else(|| environment.config_file()) {
             Some(named) => file::read(&named)?.ok_or_else(|| ConfigError::missing_file(&named))?,
             None => file::read(Path::new(DEFAULT_FILE))?.unwrap_or_default(),
         };
+        environment.serve(&mut config, &given)?;
         environment.apply(&mut config)?;
         config.validate()?;
         Ok(config)

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -212,6 +213,9 @@ pub struct Queue {
     pub url: EngineUrl,
     /// The queue that events are pushed to. `QUEUE_NAME`. Defaults to `audit-logs`.
     pub name: String,
+    /// Under which name failed messages are filed in `failed_jobs.connection`; those of other names are not touched. A
+    /// Laravel application calls it as its queue connection. Defaults to `auditq`.
+    pub connection: String,
     /// Seconds that a reservation lasts. Unset, it is short, and a live worker keeps extending it, so that the
     /// messages of a killed one run again within seconds. Set, it must exceed `worker.timeout`.
     pub retry_after: Option<u64>,
@@ -222,7 +226,12 @@ pub const RETRY_AFTER_SECONDS: u64 = 8;
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { url: EngineUrl::default(), name: "audit-logs".to_owned(), retry_after: None }
+        Self {
+            url: EngineUrl::default(),
+            name: "audit-logs".to_owned(),
+            connection: "auditq".to_owned(),
+            retry_after: None,
+        }
     }
 }
 
@@ -253,14 +262,39 @@ impl Queue {
 pub struct Store {
     /// The engine. `AUDITQ_STORE_URL`. Defaults to `sqlite:auditq.db`.
     pub url: EngineUrl,
+    /// Whose columns `audit_sql_logs` has. Defaults to `auditq`, and to `laravel` where a Laravel application is served.
+    pub layout: Layout,
+    /// For a column of a table that an application made itself, the part of an event that goes into it: such as
+    /// `sql`, `username`, `extra.KEY`; an empty text leaves the column to the table. Comes before the usual names.
+    pub columns: BTreeMap<String, String>,
     /// How a new audit table in PostgreSQL is partitioned. Defaults to `none`.
     pub partitions: Partitions,
+}
+
+/// Whose columns the audit table has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// The table that `auditq migrate` makes.
+    #[default]
+    Auditq,
+    /// One that a Laravel application made, which stays as it is.
+    Laravel,
 }
 
 impl Store {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.partitions != Partitions::None && self.url.scheme() != crate::Scheme::Postgres {
             return Err(ConfigError::rule("store.partitions", "is for a store in PostgreSQL; leave it out"));
+        }
+        if self.partitions != Partitions::None && self.layout == Layout::Laravel {
+            return Err(ConfigError::rule("store.partitions", "is for a table of auditq's own; leave it out"));
+        }
+        if !self.columns.is_empty() && self.layout == Layout::Auditq {
+            return Err(ConfigError::rule(
+                "store.columns",
+                "is for store.layout = \"laravel\"; set that, or leave it out",
+            ));
         }
         Ok(())
     }

@@ -130,8 +130,12 @@ fn without_login(url: &str) -> String {
     let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
     // The last `@`: a password may hold one.
     let Some(at) = rest[..authority_end].rfind('@') else { return url.to_owned() };
-    let user = rest[..at].split(':').next().unwrap_or_default();
-    format!("{scheme}://{user}:…{}", &rest[at..])
+    match rest[..at].split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:…{}", &rest[at..]),
+        // Alone it is a token where NATS is meant, and nothing to show elsewhere.
+        None if matches!(scheme, "nats" | "tls") => format!("{scheme}://…{}", &rest[at..]),
+        None => format!("{scheme}://{}:…{}", &rest[..at], &rest[at..]),
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +183,8 @@ mod tests {
         assert_eq!(without_password("redis://u:p@ss@host:6379/0"), "redis://u:…@host:6379/0");
         assert_eq!(without_password("redis://host:6379/0"), "redis://host:6379/0");
         assert_eq!(without_password("redis://h/@x"), "redis://h/@x");
+        assert_eq!(without_password("nats://token@h,i/x?replicas=3"), "nats://…@h,i/x?replicas=3");
+        assert_eq!(without_password("tls://u:p@h"), "tls://u:…@h");
         assert_eq!(without_password("unix:///run/r.sock?db=1&pass=p?&user=u"), "unix:///run/r.sock?db=1&pass=…&user=u");
     }
 

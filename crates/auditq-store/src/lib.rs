@@ -2,6 +2,8 @@
 
 mod batch;
 mod error;
+#[cfg(any(feature = "sqlite", feature = "mysql", feature = "postgres"))]
+mod laravel;
 mod query;
 
 #[cfg(feature = "conformance")]
@@ -21,6 +23,8 @@ use async_trait::async_trait;
 
 pub use batch::{Amendment, Batch, Inserted};
 pub use error::{Error, ErrorKind, Result};
+#[cfg(any(feature = "sqlite", feature = "mysql", feature = "postgres"))]
+pub use laravel::LaravelLayout;
 pub use query::{Filter, LogPage, LogRow, Pruned, StatementStats, Stats, StatsFilter, UserStats};
 
 /// Where audited statements are kept.

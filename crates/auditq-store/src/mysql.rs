@@ -5,6 +5,7 @@
 
 mod amendments;
 mod insert;
+mod laravel;
 mod numbers;
 mod rows;
 mod schema;
@@ -15,13 +16,14 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use auditq_mysql::mysql_async::{self, Conn};
 use auditq_mysql::{Database, Kind, attempt};
 
+use crate::laravel::Table;
 use crate::{
-    Batch, Error, ErrorKind, Filter, Inserted, LogPage, Pruned, Result, Stats, StatsFilter, Store, StoreReader,
+    Batch, Error, ErrorKind, Filter, Inserted, LaravelLayout, LogPage, Pruned, Result, Stats, StatsFilter, Store,
+    StoreReader,
 };
-
-pub use insert::insert_in;
 
 const DRIVER: &str = "mysql";
 
@@ -35,16 +37,42 @@ const PRUNED_MAX: usize = 5_000;
 #[derive(Clone, Debug)]
 pub struct MysqlStore {
     database: Database,
+    /// The application's own table, where it is that.
+    table: Option<Arc<Table>>,
 }
 
 impl MysqlStore {
     /// Looks after `audit_sql_logs` in `database`; [`migrate`](Store::migrate) makes it where it is not there yet.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, table: None }
     }
 
-    /// The database, for [`insert_in`] inside a transaction that changes more than the log.
+    /// Fills the table that a Laravel application made, which stays as it is.
+    #[must_use]
+    pub fn with_layout(self, layout: LaravelLayout) -> Self {
+        Self { table: Some(Arc::new(Table::new(layout))), ..self }
+    }
+
+    /// Writes a batch inside the caller's transaction, so that other changes can be committed with it.
+    ///
+    /// `packet_bytes_max` is the server's `max_allowed_packet`.
+    ///
+    /// # Errors
+    /// What the server reports; a value that a column does not take among it.
+    pub async fn insert_in(
+        &self,
+        connection: &mut Conn,
+        batch: &Batch,
+        packet_bytes_max: usize,
+    ) -> mysql_async::Result<Inserted> {
+        match &self.table {
+            Some(table) => laravel::insert_in(connection, table, batch, packet_bytes_max).await,
+            None => insert::insert_in(connection, batch, packet_bytes_max).await,
+        }
+    }
+
+    /// The database, for [`insert_in`](Self::insert_in) inside a transaction that changes more than the log.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
@@ -56,10 +84,14 @@ impl Store for MysqlStore {
     async fn insert(&self, batch: Arc<Batch>) -> Result<Inserted> {
         let packet = self.database.packet_bytes_max().await.map_err(written)?;
         let run = self.database.write("store events");
-        attempt!(run, connection => insert_in(connection, &batch, packet).await).map_err(written)
+        attempt!(run, connection => self.insert_in(connection, &batch, packet).await).map_err(written)
     }
 
     async fn migrate(&self) -> Result<()> {
+        if let Some(table) = &self.table {
+            let run = self.database.locked("look at the audit table", schema::LOCK);
+            return told(attempt!(run, connection => laravel::migrate(connection, table).await).map_err(written)?);
+        }
         let collation = self.database.collation().await.map_err(written)?;
         let (place, now) = (self.database.place(), now_us());
         let run = self.database.locked("migrate the audit table", schema::LOCK);
@@ -71,11 +103,19 @@ impl Store for MysqlStore {
 #[async_trait]
 impl StoreReader for MysqlStore {
     async fn search(&self, filter: &Filter) -> Result<LogPage> {
+        if let Some(table) = &self.table {
+            let run = self.database.single("search the log");
+            return told(attempt!(run, connection => laravel::search(connection, table, filter).await).map_err(read)?);
+        }
         let run = self.database.single("search the log");
         attempt!(run, connection => search::search(connection, filter).await).map_err(read)
     }
 
     async fn stats(&self, filter: &StatsFilter) -> Result<Stats> {
+        if let Some(table) = &self.table {
+            let run = self.database.snapshot("count the log");
+            return told(attempt!(run, connection => laravel::stats(connection, table, filter).await).map_err(read)?);
+        }
         let run = self.database.snapshot("count the log");
         attempt!(run, connection => numbers::stats(connection, filter).await).map_err(read)
     }
@@ -85,6 +125,11 @@ impl StoreReader for MysqlStore {
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<Pruned> {
+        if let Some(table) = &self.table {
+            let (run, some) = (self.database.write("prune the log"), limit.min(PRUNED_MAX));
+            let step = attempt!(run, connection => laravel::prune(connection, table, before, some).await);
+            return told(step.map_err(written)?);
+        }
         let old = now_us().saturating_sub(amendments::KEPT_US);
         let run = self.database.write("prune the log");
         attempt!(run, connection => amendments::drop_old(connection, old).await).map_err(written)?;
@@ -105,6 +150,11 @@ impl StoreReader for MysqlStore {
                        `mariadb-backup`";
         Err(Error::new(ErrorKind::Misconfigured, DRIVER, message))
     }
+}
+
+/// What a table of an application's own cannot do is a matter of settings.
+fn told<T>(told: std::result::Result<T, String>) -> Result<T> {
+    told.map_err(|refused| Error::new(ErrorKind::Misconfigured, DRIVER, refused))
 }
 
 /// Names an error of a write.

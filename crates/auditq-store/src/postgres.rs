@@ -6,6 +6,7 @@
 mod amendments;
 mod columns;
 mod insert;
+mod laravel;
 mod lock;
 mod numbers;
 mod partitions;
@@ -18,13 +19,13 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use auditq_postgres::{Database, Kind, attempt};
+use auditq_postgres::{Conn, Database, Kind, Worked, attempt};
 
+use crate::laravel::Table;
 use crate::{
-    Batch, Error, ErrorKind, Filter, Inserted, LogPage, Pruned, Result, Stats, StatsFilter, Store, StoreReader,
+    Batch, Error, ErrorKind, Filter, Inserted, LaravelLayout, LogPage, Pruned, Result, Stats, StatsFilter, Store,
+    StoreReader,
 };
-
-pub use insert::insert_in;
 
 const DRIVER: &str = "postgres";
 
@@ -39,13 +40,34 @@ const PRUNED_MAX: usize = 5_000;
 pub struct PostgresStore {
     database: Database,
     monthly: bool,
+    /// The application's own table, where it is that.
+    table: Option<Arc<Table>>,
 }
 
 impl PostgresStore {
     /// Looks after `audit_sql_logs` in `database`; [`migrate`](Store::migrate) makes it where it is not there yet.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database, monthly: false }
+        Self { database, monthly: false, table: None }
+    }
+
+    /// Fills the table that a Laravel application made, which stays as it is.
+    #[must_use]
+    pub fn with_layout(self, layout: LaravelLayout) -> Self {
+        Self { table: Some(Arc::new(Table::new(layout))), ..self }
+    }
+
+    /// Writes a batch inside the caller's transaction, so that other changes can be committed with it.
+    ///
+    /// All of it is written, or an error says that the transaction must be rolled back.
+    ///
+    /// # Errors
+    /// What the server reports; a value that a column does not take among it.
+    pub async fn insert_in(&self, connection: &Conn, batch: &Batch) -> Worked<Inserted> {
+        match &self.table {
+            Some(table) => laravel::insert_in(connection, table, batch).await,
+            None => insert::insert_in(connection, batch).await,
+        }
     }
 
     /// Makes a new table with a partition for each month. One that is there and not partitioned is refused by
@@ -55,7 +77,7 @@ impl PostgresStore {
         Self { monthly: true, ..self }
     }
 
-    /// The database, for [`insert_in`] inside a transaction that changes more than the log.
+    /// The database, for [`insert_in`](Self::insert_in) inside a transaction that changes more than the log.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
@@ -66,10 +88,14 @@ impl PostgresStore {
 impl Store for PostgresStore {
     async fn insert(&self, batch: Arc<Batch>) -> Result<Inserted> {
         let run = self.database.write("store events");
-        attempt!(run, connection => insert_in(connection, &batch).await).map_err(written)
+        attempt!(run, connection => self.insert_in(connection, &batch).await).map_err(written)
     }
 
     async fn migrate(&self) -> Result<()> {
+        if let Some(table) = &self.table {
+            let run = self.database.locked("look at the audit table", schema::LOCK);
+            return told(attempt!(run, connection => laravel::migrate(connection, table).await).map_err(written)?);
+        }
         let (place, now) = (self.database.place(), now_us());
         let run = self.database.locked("migrate the audit table", schema::LOCK);
         let migrated = attempt!(run, connection => schema::migrate(connection, place, self.monthly, now).await);
@@ -80,6 +106,10 @@ impl Store for PostgresStore {
 #[async_trait]
 impl StoreReader for PostgresStore {
     async fn search(&self, filter: &Filter) -> Result<LogPage> {
+        if let Some(table) = &self.table {
+            let run = self.database.single("search the log");
+            return told(attempt!(run, connection => laravel::search(connection, table, filter).await).map_err(read)?);
+        }
         let until = if filter.stored_after.is_some() {
             let run = self.database.write("search the log");
             Some(attempt!(run, connection => search::settled(connection).await).map_err(read)?)
@@ -91,6 +121,10 @@ impl StoreReader for PostgresStore {
     }
 
     async fn stats(&self, filter: &StatsFilter) -> Result<Stats> {
+        if let Some(table) = &self.table {
+            let run = self.database.snapshot("count the log");
+            return told(attempt!(run, connection => laravel::stats(connection, table, filter).await).map_err(read)?);
+        }
         let run = self.database.snapshot("count the log");
         attempt!(run, connection => numbers::stats(connection, filter).await).map_err(read)
     }
@@ -100,6 +134,11 @@ impl StoreReader for PostgresStore {
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<Pruned> {
+        if let Some(table) = &self.table {
+            let (run, some) = (self.database.write("prune the log"), limit.min(PRUNED_MAX));
+            let step = attempt!(run, connection => laravel::prune(connection, table, before, some).await);
+            return told(step.map_err(written)?);
+        }
         let old = now_us().saturating_sub(amendments::KEPT_US);
         let run = self.database.write("prune the log");
         attempt!(run, connection => amendments::drop_old(connection, old).await).map_err(written)?;
@@ -132,6 +171,11 @@ impl StoreReader for PostgresStore {
         let message = "cannot copy the log of a server to a file; use `pg_dump` or `pg_basebackup`";
         Err(Error::new(ErrorKind::Misconfigured, DRIVER, message))
     }
+}
+
+/// What a table of an application's own cannot do is a matter of settings.
+fn told<T>(told: std::result::Result<T, String>) -> Result<T> {
+    told.map_err(|refused| Error::new(ErrorKind::Misconfigured, DRIVER, refused))
 }
 
 /// Names an error of a write.

@@ -3,6 +3,7 @@
 mod amendments;
 mod backup;
 mod insert;
+mod laravel;
 mod numbers;
 mod rows;
 mod schema;
@@ -15,11 +16,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use auditq_sqlite::{Database, Kind};
 
+use crate::laravel::Table;
 use crate::{
-    Batch, Error, ErrorKind, Filter, Inserted, LogPage, Pruned, Result, Stats, StatsFilter, Store, StoreReader,
+    Batch, Error, ErrorKind, Filter, Inserted, LaravelLayout, LogPage, Pruned, Result, Stats, StatsFilter, Store,
+    StoreReader,
 };
-
-pub use insert::insert_in;
 
 const DRIVER: &str = "sqlite";
 
@@ -29,13 +30,21 @@ const DRIVER: &str = "sqlite";
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     database: Database,
+    /// The application's own table, where it is that.
+    table: Option<Arc<Table>>,
 }
 
 impl SqliteStore {
     /// Looks after `audit_sql_logs` in `database`; [`migrate`](Store::migrate) makes it where it is not there yet.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, table: None }
+    }
+
+    /// Fills the table that a Laravel application made, which stays as it is.
+    #[must_use]
+    pub fn with_layout(self, layout: LaravelLayout) -> Self {
+        Self { table: Some(Arc::new(Table::new(layout))), ..self }
     }
 
     /// Says whether the table is the one that [`migrate`](Store::migrate) makes; changes nothing.
@@ -43,11 +52,26 @@ impl SqliteStore {
     /// # Errors
     /// `Misconfigured` when it is missing, of another shape, or of another release.
     pub async fn check(&self) -> Result<()> {
+        if let Some(table) = self.table.clone() {
+            let check = move |connection: &rusqlite::Connection| laravel::check(connection, &table);
+            return told(self.database.read("check the audit table", check).await.map_err(read)?);
+        }
         let checked = self.database.read("check the audit table", schema::check).await.map_err(read)?;
         checked.map_err(|obstacle| Error::new(ErrorKind::Misconfigured, DRIVER, obstacle))
     }
 
-    /// The file, for [`insert_in`] inside a transaction that changes more than the log.
+    /// Writes a batch inside the caller's transaction, so that other changes can be committed with it.
+    ///
+    /// # Errors
+    /// What SQLite reports; a constraint that an event violates among it.
+    pub fn insert_in(&self, connection: &rusqlite::Connection, batch: &Batch) -> rusqlite::Result<Inserted> {
+        match &self.table {
+            Some(table) => laravel::insert_in(connection, table, batch),
+            None => insert::insert_in(connection, batch),
+        }
+    }
+
+    /// The file, for [`insert_in`](Self::insert_in) inside a transaction that changes more than the log.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
@@ -57,11 +81,16 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn insert(&self, batch: Arc<Batch>) -> Result<Inserted> {
-        let work = move |connection: &rusqlite::Connection| insert_in(connection, &batch);
+        let store = self.clone();
+        let work = move |connection: &rusqlite::Connection| store.insert_in(connection, &batch);
         self.database.write("store events", work).await.map_err(written)
     }
 
     async fn migrate(&self) -> Result<()> {
+        if let Some(table) = self.table.clone() {
+            let work = move |connection: &rusqlite::Connection| laravel::migrate(connection, &table);
+            return told(self.database.write("look at the audit table", work).await.map_err(written)?);
+        }
         let now = now_us();
         let migrated =
             self.database.write("migrate the audit table", move |connection| schema::migrate(connection, now));
@@ -73,11 +102,19 @@ impl Store for SqliteStore {
 impl StoreReader for SqliteStore {
     async fn search(&self, filter: &Filter) -> Result<LogPage> {
         let filter = filter.clone();
+        if let Some(table) = self.table.clone() {
+            let work = move |connection: &rusqlite::Connection| laravel::search(connection, &table, &filter);
+            return told(self.database.read("search the log", work).await.map_err(read)?);
+        }
         self.database.read("search the log", move |connection| search::search(connection, &filter)).await.map_err(read)
     }
 
     async fn stats(&self, filter: &StatsFilter) -> Result<Stats> {
         let filter = filter.clone();
+        if let Some(table) = self.table.clone() {
+            let work = move |connection: &rusqlite::Connection| laravel::stats(connection, &table, &filter);
+            return told(self.database.read("count the log", work).await.map_err(read)?);
+        }
         self.database.read("count the log", move |connection| numbers::stats(connection, &filter)).await.map_err(read)
     }
 
@@ -86,6 +123,10 @@ impl StoreReader for SqliteStore {
     }
 
     async fn prune(&self, before: i64, limit: usize) -> Result<Pruned> {
+        if let Some(table) = self.table.clone() {
+            let work = move |connection: &rusqlite::Connection| laravel::prune(connection, &table, before, limit);
+            return told(self.database.write("prune the log", work).await.map_err(written)?);
+        }
         let now = now_us();
         let work = move |connection: &rusqlite::Connection| {
             amendments::drop_old(connection, now.saturating_sub(amendments::KEPT_US))?;
@@ -97,6 +138,11 @@ impl StoreReader for SqliteStore {
     async fn backup(&self, to: &Path) -> Result<()> {
         backup::run(self.database.path().to_owned(), to.to_owned()).await
     }
+}
+
+/// What a table of an application's own cannot do is a matter of settings.
+fn told<T>(told: std::result::Result<T, String>) -> Result<T> {
+    told.map_err(|refused| Error::new(ErrorKind::Misconfigured, DRIVER, refused))
 }
 
 /// Names an error of a write.

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditq_config::{Config, EngineUrl, Scheme};
+use auditq_config::{Config, EngineUrl, Layout, Scheme};
 use auditq_queue::memory::MemoryQueue;
+#[cfg(feature = "nats")]
+use auditq_queue::nats::{NatsQueue, NatsQueueOptions};
 #[cfg(feature = "redis")]
 use auditq_queue::redis::{RedisQueue, RedisQueueOptions};
 use auditq_queue::{Queue, QueueAdmin};
-use auditq_store::{Store, StoreReader};
+use auditq_store::{LaravelLayout, Store, StoreReader};
 
+use crate::laravel::LaravelError;
 use crate::settlement::{SettleError, Settlement, StoreThenDelete};
 
 /// A queue and a store, and how they settle together.
@@ -27,8 +30,8 @@ pub struct Engines {
     pub settlement: Arc<dyn Settlement>,
 }
 
-/// A database in which a queue or a store may be: where both are in the same one, they settle in one transaction.
-pub(crate) enum Home {
+/// The database that a queue is in: a store in the same one settles with it in one transaction.
+pub(crate) enum QueueHome {
     /// None that can be shared.
     Apart,
     #[cfg(feature = "mysql")]
@@ -39,25 +42,36 @@ pub(crate) enum Home {
     Sqlite(auditq_sqlite::Database),
 }
 
+/// A store that can settle together with a queue in its database.
+enum StoreHome {
+    #[cfg(feature = "mysql")]
+    Mysql(auditq_store::mysql::MysqlStore),
+    #[cfg(feature = "postgres")]
+    Postgres(auditq_store::postgres::PostgresStore),
+    #[cfg(feature = "sqlite")]
+    Sqlite(auditq_store::sqlite::SqliteStore),
+}
+
 impl Engines {
     /// Opens what `config` names, any queue with any store, and makes or updates their tables.
     ///
     /// # Errors
     /// As the drivers': `Unavailable` when a server does not answer, `Misconfigured` when it can never work.
     pub async fn open(config: &Config) -> Result<Self, SettleError> {
-        let retry_after = Duration::from_secs(config.queue.retry_after_seconds());
-        let (queue, admin, queue_home) = open_queue(&config.queue.url, retry_after)?;
-        let (store, reader, store_home) = open_store(&config.store)?;
+        let (queue, admin, queue_home) = open_queue(&config.queue)?;
+        let (store, reader, store_home) = open_store(config)?;
         let settlement: Arc<dyn Settlement> = match (queue_home, store_home) {
             #[cfg(feature = "mysql")]
-            (Home::Mysql(queue), Home::Mysql(store)) if queue.is_same(&store) => crate::mysql::one_transaction(queue),
+            (QueueHome::Mysql(queue), StoreHome::Mysql(store)) if queue.is_same(store.database()) => {
+                crate::mysql::one_transaction(store)
+            }
             #[cfg(feature = "postgres")]
-            (Home::Postgres(queue), Home::Postgres(store)) if queue.is_same(&store) => {
-                crate::postgres::one_transaction(queue)
+            (QueueHome::Postgres(queue), StoreHome::Postgres(store)) if queue.is_same(store.database()) => {
+                crate::postgres::one_transaction(store)
             }
             #[cfg(feature = "sqlite")]
-            (Home::Sqlite(queue), Home::Sqlite(store)) if queue.is_same(&store) => {
-                crate::sqlite::one_transaction(queue)
+            (QueueHome::Sqlite(queue), StoreHome::Sqlite(store)) if queue.is_same(store.database()) => {
+                crate::sqlite::one_transaction(store)
             }
             _ => Arc::new(StoreThenDelete { queue: queue.clone(), store: store.clone() }),
         };
@@ -68,74 +82,122 @@ impl Engines {
         store.migrate().await?;
         Ok(Self { queue, admin, store, reader, settlement })
     }
+
+    /// The queue that `config` names, for people, as it is: no table is made, and a server is not asked anything yet.
+    ///
+    /// # Errors
+    /// `Misconfigured` when it can never work.
+    pub fn queue_as_it_is(config: &Config) -> Result<Arc<dyn QueueAdmin>, SettleError> {
+        let (_, admin, _) = open_queue(&config.queue)?;
+        Ok(admin)
+    }
+
+    /// The store that `config` names, for people, as it is: no table is made, and a server is not asked anything yet.
+    ///
+    /// # Errors
+    /// `Misconfigured` when it can never work.
+    pub fn store_as_it_is(config: &Config) -> Result<Arc<dyn StoreReader>, SettleError> {
+        let (_, reader, _) = open_store(config)?;
+        Ok(reader)
+    }
 }
 
-type QueueSide = (Arc<dyn Queue>, Arc<dyn QueueAdmin>, Home);
-type StoreSide = (Arc<dyn Store>, Arc<dyn StoreReader>, Home);
+type QueueSide = (Arc<dyn Queue>, Arc<dyn QueueAdmin>, QueueHome);
+type StoreSide = (Arc<dyn Store>, Arc<dyn StoreReader>, StoreHome);
 
-fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<QueueSide, SettleError> {
+fn open_queue(section: &auditq_config::Queue) -> Result<QueueSide, SettleError> {
+    let url = &section.url;
+    let retry_after = Duration::from_secs(section.retry_after_seconds());
     match url.scheme() {
         Scheme::Memory => {
             let queue = Arc::new(MemoryQueue::new(retry_after));
-            Ok((queue.clone(), queue, Home::Apart))
+            Ok((queue.clone(), queue, QueueHome::Apart))
         }
         #[cfg(feature = "sqlite")]
         Scheme::Sqlite => {
-            let queue = Arc::new(crate::sqlite::open_queue(url, retry_after)?);
-            let home = Home::Sqlite(queue.database().clone());
+            let queue = Arc::new(crate::sqlite::open_queue(section)?);
+            let home = QueueHome::Sqlite(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
         #[cfg(feature = "mysql")]
         Scheme::Mysql => {
-            let queue = Arc::new(crate::mysql::open_queue(url, retry_after)?);
-            let home = Home::Mysql(queue.database().clone());
+            let queue = Arc::new(crate::mysql::open_queue(section)?);
+            let home = QueueHome::Mysql(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
         #[cfg(feature = "postgres")]
         Scheme::Postgres => {
-            let queue = Arc::new(crate::postgres::open_queue(url, retry_after)?);
-            let home = Home::Postgres(queue.database().clone());
+            let queue = Arc::new(crate::postgres::open_queue(section)?);
+            let home = QueueHome::Postgres(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
         #[cfg(feature = "redis")]
         Scheme::Redis => {
             let options = RedisQueueOptions { retry_after, ..RedisQueueOptions::default() };
             let queue = Arc::new(RedisQueue::open(url.with_password(), options)?);
-            Ok((queue.clone(), queue, Home::Apart))
+            Ok((queue.clone(), queue, QueueHome::Apart))
         }
+        #[cfg(feature = "nats")]
+        Scheme::Nats => {
+            let options = NatsQueueOptions { retry_after, ..NatsQueueOptions::default() };
+            let queue = Arc::new(NatsQueue::open(url.with_password(), options)?);
+            Ok((queue.clone(), queue, QueueHome::Apart))
+        }
+        #[allow(unreachable_patterns, reason = "a build with every engine has none left over")]
         _ => Err(unsupported("queue", url)),
     }
 }
 
-fn open_store(section: &auditq_config::Store) -> Result<StoreSide, SettleError> {
-    let url = &section.url;
+fn open_store(config: &Config) -> Result<StoreSide, SettleError> {
+    let section = &config.store;
+    let (url, layout) = (&section.url, laravel_layout(config)?);
     match url.scheme() {
         #[cfg(feature = "sqlite")]
         Scheme::Sqlite => {
-            let store = Arc::new(crate::sqlite::open_store(url)?);
-            let home = Home::Sqlite(store.database().clone());
-            Ok((store.clone(), store, home))
+            let store = crate::sqlite::open_store(section)?;
+            let store = layout.into_iter().fold(store, auditq_store::sqlite::SqliteStore::with_layout);
+            let shared = Arc::new(store.clone());
+            Ok((shared.clone(), shared, StoreHome::Sqlite(store)))
         }
         #[cfg(feature = "mysql")]
         Scheme::Mysql => {
-            let store = Arc::new(crate::mysql::open_store(url)?);
-            let home = Home::Mysql(store.database().clone());
-            Ok((store.clone(), store, home))
+            let store = crate::mysql::open_store(section)?;
+            let store = layout.into_iter().fold(store, auditq_store::mysql::MysqlStore::with_layout);
+            let shared = Arc::new(store.clone());
+            Ok((shared.clone(), shared, StoreHome::Mysql(store)))
         }
         #[cfg(feature = "postgres")]
         Scheme::Postgres => {
-            let store = Arc::new(crate::postgres::open_store(section)?);
-            let home = Home::Postgres(store.database().clone());
-            Ok((store.clone(), store, home))
+            let store = crate::postgres::open_store(section)?;
+            let store = layout.into_iter().fold(store, auditq_store::postgres::PostgresStore::with_layout);
+            let shared = Arc::new(store.clone());
+            Ok((shared.clone(), shared, StoreHome::Postgres(store)))
         }
         _ => Err(unsupported("store", url)),
     }
 }
 
+/// How a table that a Laravel application made is to be filled; `None` where the table is auditq's own.
+///
+/// # Errors
+/// `Misconfigured` when `laravel.timezone` is no zone.
+pub fn laravel_layout(config: &Config) -> Result<Option<LaravelLayout>, SettleError> {
+    if config.store.layout == Layout::Auditq {
+        return Ok(None);
+    }
+    let zone = &config.laravel.timezone;
+    let layout = LaravelLayout::new(config.store.columns.clone(), zone);
+    let refuse = || LaravelError::Timezone(zone.clone());
+    let layout = layout
+        .ok_or_else(refuse)
+        .map_err(|error| auditq_store::Error::new(auditq_store::ErrorKind::Misconfigured, "laravel", error))?;
+    Ok(Some(layout))
+}
+
 fn unsupported(what: &str, url: &EngineUrl) -> SettleError {
     let engines = match what {
         "store" => "SQLite, PostgreSQL and MySQL are stores",
-        _ => "SQLite, PostgreSQL, MySQL and Redis hold queues",
+        _ => "SQLite, PostgreSQL, MySQL, Redis and NATS hold queues",
     };
     let message = format!("this build has no engine for the {what} {url}; {engines}");
     auditq_store::Error::new(auditq_store::ErrorKind::Misconfigured, "none", message).into()

@@ -23,7 +23,7 @@ mod shutdown;
 mod sqlite;
 mod worker;
 
-pub use engines::Engines;
+pub use engines::{Engines, laravel_layout};
 pub use forwarder::Forwarder;
 pub use laravel::{LaravelError, LaravelJobs, laravel_decoder};
 pub use limits::{Budget, Limits, resident_bytes};

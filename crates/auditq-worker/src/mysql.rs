@@ -14,13 +14,15 @@ use auditq_store::{Batch, ErrorKind};
 
 use crate::settlement::{SettleError, Settled, Settlement};
 
-pub(crate) fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<MysqlQueue, SettleError> {
-    let options = MysqlQueueOptions { retry_after, ..MysqlQueueOptions::default() };
-    Ok(MysqlQueue::open(open(url)?, options)?)
+pub(crate) fn open_queue(section: &auditq_config::Queue) -> Result<MysqlQueue, SettleError> {
+    let retry_after = Duration::from_secs(section.retry_after_seconds());
+    let connection = section.connection.clone();
+    let options = MysqlQueueOptions { retry_after, connection, ..MysqlQueueOptions::default() };
+    Ok(MysqlQueue::open(open(&section.url)?, options)?)
 }
 
-pub(crate) fn open_store(url: &EngineUrl) -> Result<MysqlStore, SettleError> {
-    Ok(MysqlStore::new(open(url)?))
+pub(crate) fn open_store(section: &auditq_config::Store) -> Result<MysqlStore, SettleError> {
+    Ok(MysqlStore::new(open(&section.url)?))
 }
 
 fn open(url: &EngineUrl) -> Result<Database, SettleError> {
@@ -28,32 +30,33 @@ fn open(url: &EngineUrl) -> Result<Database, SettleError> {
 }
 
 /// Settles a queue and a store that are in the same database.
-pub(crate) fn one_transaction(database: Database) -> Arc<dyn Settlement> {
-    Arc::new(OneTransaction { database })
+pub(crate) fn one_transaction(store: MysqlStore) -> Arc<dyn Settlement> {
+    Arc::new(OneTransaction { store })
 }
 
 /// Inserts rows and deletes their messages in one transaction: a crash leaves either all of it or nothing.
 #[derive(Debug)]
 struct OneTransaction {
-    database: Database,
+    store: MysqlStore,
 }
 
 #[async_trait]
 impl Settlement for OneTransaction {
     async fn settle(&self, batch: Arc<Batch>, done: &[Receipt]) -> Result<Settled, SettleError> {
-        let packet = self.database.packet_bytes_max().await.map_err(in_store)?;
-        let run = self.database.write("store audited statements");
-        attempt!(run, connection => settle_in(connection, &batch, done, packet).await).map_err(in_store)
+        let packet = self.store.database().packet_bytes_max().await.map_err(in_store)?;
+        let run = self.store.database().write("store audited statements");
+        attempt!(run, connection => settle_in(&self.store, connection, &batch, done, packet).await).map_err(in_store)
     }
 }
 
 async fn settle_in(
+    store: &MysqlStore,
     connection: &mut Conn,
     batch: &Batch,
     done: &[Receipt],
     packet: usize,
 ) -> mysql_async::Result<Settled> {
-    let inserted = auditq_store::mysql::insert_in(connection, batch, packet).await?;
+    let inserted = store.insert_in(connection, batch, packet).await?;
     let stale = auditq_queue::mysql::delete_in(connection, done).await?;
     Ok(Settled { inserted, stale })
 }

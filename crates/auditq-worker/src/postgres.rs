@@ -13,9 +13,11 @@ use auditq_store::{Batch, ErrorKind};
 
 use crate::settlement::{SettleError, Settled, Settlement};
 
-pub(crate) fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<PostgresQueue, SettleError> {
-    let options = PostgresQueueOptions { retry_after, ..PostgresQueueOptions::default() };
-    Ok(PostgresQueue::open(open(url)?, options)?)
+pub(crate) fn open_queue(section: &auditq_config::Queue) -> Result<PostgresQueue, SettleError> {
+    let retry_after = Duration::from_secs(section.retry_after_seconds());
+    let connection = section.connection.clone();
+    let options = PostgresQueueOptions { retry_after, connection, ..PostgresQueueOptions::default() };
+    Ok(PostgresQueue::open(open(&section.url)?, options)?)
 }
 
 pub(crate) fn open_store(section: &auditq_config::Store) -> Result<PostgresStore, SettleError> {
@@ -28,26 +30,26 @@ fn open(url: &EngineUrl) -> Result<Database, SettleError> {
 }
 
 /// Settles a queue and a store that are in the same database.
-pub(crate) fn one_transaction(database: Database) -> Arc<dyn Settlement> {
-    Arc::new(OneTransaction { database })
+pub(crate) fn one_transaction(store: PostgresStore) -> Arc<dyn Settlement> {
+    Arc::new(OneTransaction { store })
 }
 
 /// Inserts rows and deletes their messages in one transaction: a crash leaves either all of it or nothing.
 #[derive(Debug)]
 struct OneTransaction {
-    database: Database,
+    store: PostgresStore,
 }
 
 #[async_trait]
 impl Settlement for OneTransaction {
     async fn settle(&self, batch: Arc<Batch>, done: &[Receipt]) -> Result<Settled, SettleError> {
-        let run = self.database.write("store audited statements");
-        attempt!(run, connection => settle_in(connection, &batch, done).await).map_err(in_store)
+        let run = self.store.database().write("store audited statements");
+        attempt!(run, connection => settle_in(&self.store, connection, &batch, done).await).map_err(in_store)
     }
 }
 
-async fn settle_in(connection: &Conn, batch: &Batch, done: &[Receipt]) -> Worked<Settled> {
-    let inserted = auditq_store::postgres::insert_in(connection, batch).await?;
+async fn settle_in(store: &PostgresStore, connection: &Conn, batch: &Batch, done: &[Receipt]) -> Worked<Settled> {
+    let inserted = store.insert_in(connection, batch).await?;
     let stale = auditq_queue::postgres::delete_in(connection, done).await?;
     Ok(Settled { inserted, stale })
 }

@@ -13,13 +13,15 @@ use auditq_store::{Batch, ErrorKind};
 
 use crate::settlement::{SettleError, Settled, Settlement};
 
-pub(crate) fn open_queue(url: &EngineUrl, retry_after: Duration) -> Result<SqliteQueue, SettleError> {
-    let options = SqliteQueueOptions { retry_after, ..SqliteQueueOptions::default() };
-    Ok(SqliteQueue::open(open(url)?, options)?)
+pub(crate) fn open_queue(section: &auditq_config::Queue) -> Result<SqliteQueue, SettleError> {
+    let retry_after = Duration::from_secs(section.retry_after_seconds());
+    let connection = section.connection.clone();
+    let options = SqliteQueueOptions { retry_after, connection, ..SqliteQueueOptions::default() };
+    Ok(SqliteQueue::open(open(&section.url)?, options)?)
 }
 
-pub(crate) fn open_store(url: &EngineUrl) -> Result<SqliteStore, SettleError> {
-    Ok(SqliteStore::new(open(url)?))
+pub(crate) fn open_store(section: &auditq_config::Store) -> Result<SqliteStore, SettleError> {
+    Ok(SqliteStore::new(open(&section.url)?))
 }
 
 fn open(url: &EngineUrl) -> Result<Database, SettleError> {
@@ -27,26 +29,26 @@ fn open(url: &EngineUrl) -> Result<Database, SettleError> {
 }
 
 /// Settles a queue and a store that are in the same file.
-pub(crate) fn one_transaction(database: Database) -> Arc<dyn Settlement> {
-    Arc::new(OneTransaction { database })
+pub(crate) fn one_transaction(store: SqliteStore) -> Arc<dyn Settlement> {
+    Arc::new(OneTransaction { store })
 }
 
 /// Inserts rows and deletes their messages in one transaction: a crash leaves either all of it or nothing.
 #[derive(Debug)]
 struct OneTransaction {
-    database: Database,
+    store: SqliteStore,
 }
 
 #[async_trait]
 impl Settlement for OneTransaction {
     async fn settle(&self, batch: Arc<Batch>, done: &[Receipt]) -> Result<Settled, SettleError> {
-        let done = done.to_vec();
+        let (done, store) = (done.to_vec(), self.store.clone());
         let work = move |connection: &auditq_sqlite::rusqlite::Connection| {
-            let inserted = auditq_store::sqlite::insert_in(connection, &batch)?;
+            let inserted = store.insert_in(connection, &batch)?;
             let stale = auditq_queue::sqlite::delete_in(connection, &done)?;
             Ok(Settled { inserted, stale })
         };
-        self.database.write("store audited statements", work).await.map_err(in_store)
+        self.store.database().write("store audited statements", work).await.map_err(in_store)
     }
 }
 

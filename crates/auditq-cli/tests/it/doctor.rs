@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::{Done, SmallDisk, World, event, tree};
 
 /// What is said of one thing, as status, finding and advice.
-fn of<'a>(report: &'a Value, check: &str) -> (&'a str, &'a str, &'a str) {
+pub(crate) fn of<'a>(report: &'a Value, check: &str) -> (&'a str, &'a str, &'a str) {
     let checks = report["checks"].as_array().unwrap();
     // The worst, where a thing is spoken of more than once.
     let rank = |status: &Value| ["ok", "warn", "fail"].iter().position(|level| status == level);

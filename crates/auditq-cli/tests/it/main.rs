@@ -5,12 +5,14 @@
 mod architecture;
 mod demo;
 mod doctor;
+mod doctor_servers;
 mod full_disk;
 mod help;
 mod idle;
 mod init;
 mod killed;
 mod laravel;
+mod laravel_app;
 mod laravel_decode;
 mod limits;
 mod log;

@@ -40,7 +40,6 @@ fn is_plain(value: &Value<'_>) -> bool {
 }
 
 #[test]
-#[ignore = "needs PHP (apt-get install php-cli); run with --ignored"]
 fn php_reads_what_is_written_here_and_writes_the_same() {
     let mut runner = TestRunner::default();
     let strategy = value();

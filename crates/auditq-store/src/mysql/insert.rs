@@ -14,7 +14,7 @@ use crate::{Amendment, Batch, Inserted};
 ///
 /// # Errors
 /// What the server reports; a value that a column does not take among it.
-pub async fn insert_in(connection: &mut Conn, batch: &Batch, packet_bytes_max: usize) -> Result<Inserted> {
+pub(super) async fn insert_in(connection: &mut Conn, batch: &Batch, packet_bytes_max: usize) -> Result<Inserted> {
     let now = now_us();
     // What stands around the values: the statement, its types and what says which are NULL.
     let packet = packet_bytes_max.saturating_sub(1 << 16);

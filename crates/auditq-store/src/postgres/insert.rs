@@ -17,7 +17,7 @@ const BYTES_MAX: usize = 32 << 20;
 ///
 /// # Errors
 /// What the server reports; a value that a column does not take among it.
-pub async fn insert_in(connection: &Conn, batch: &Batch) -> Worked<Inserted> {
+pub(super) async fn insert_in(connection: &Conn, batch: &Batch) -> Worked<Inserted> {
     let now = now_us();
     // Whoever keeps an amendment for an event that is not there yet must not miss its being stored at this moment. So
     // he is alone, and everybody else is not; one lock is never changed for the other, which two could not do at once.

@@ -15,7 +15,7 @@ static INSERT: LazyLock<String> = LazyLock::new(rows::insert_sql);
 ///
 /// # Errors
 /// What SQLite reports; a constraint that an event violates among it.
-pub fn insert_in(connection: &Connection, batch: &Batch) -> rusqlite::Result<Inserted> {
+pub(super) fn insert_in(connection: &Connection, batch: &Batch) -> rusqlite::Result<Inserted> {
     let now = now_us();
     let mut inserted = insert_events(connection, &batch.events, now)?;
     let ids = || batch.events.iter().map(|event| event.event_id);

@@ -138,7 +138,7 @@ async fn a_connection_that_is_killed_in_the_middle_leaves_nothing_and_the_next_i
     // The insert waits for the row of its first event, which is not committed.
     let other = setup.database.open();
     let mut run = other.write("store events");
-    auditq_store::postgres::insert_in(run.begin().await.unwrap(), &batch(ordinary_events(1))).await.unwrap();
+    setup.store.insert_in(run.begin().await.unwrap(), &batch(ordinary_events(1))).await.unwrap();
     let store = setup.store.clone();
     let inserting = tokio::spawn(async move { store.insert(batch(ordinary_events(10))).await });
     let client = setup.database.connect().await;
@@ -179,7 +179,7 @@ async fn who_follows_the_log_passes_over_no_row_that_is_being_inserted() {
     // A row with a lower number that is committed later.
     let other = setup.database.open();
     let mut run = other.write("store events");
-    auditq_store::postgres::insert_in(run.begin().await.unwrap(), &batch(vec![ordinary_event(1)])).await.unwrap();
+    setup.store.insert_in(run.begin().await.unwrap(), &batch(vec![ordinary_event(1)])).await.unwrap();
     setup.store.insert(batch(vec![ordinary_event(2)])).await.unwrap();
     let store = setup.store.clone();
     let filter = Filter { stored_after: Some(1), ..Filter::default() };
@@ -194,7 +194,7 @@ async fn a_store_is_used_behind_a_transaction_that_is_rolled_back() {
     let setup = InDatabase::new().await;
     let database = setup.database.open();
     let mut run = database.write("store events");
-    auditq_store::postgres::insert_in(run.begin().await.unwrap(), &batch(ordinary_events(3))).await.unwrap();
+    setup.store.insert_in(run.begin().await.unwrap(), &batch(ordinary_events(3))).await.unwrap();
     drop(run);
     assert_eq!(setup.store.insert(batch(ordinary_events(3))).await.unwrap().stored, 3);
 }

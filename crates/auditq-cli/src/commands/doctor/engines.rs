@@ -1,13 +1,12 @@
 //! Queue and store: reachable, migrated, and whether somebody works on what waits.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use anyhow::Result;
 use auditq_config::{Config, EngineUrl, Scheme};
 use auditq_queue::sqlite::{SqliteQueue, SqliteQueueOptions};
 use auditq_queue::{QueueAdmin, QueueName, QueueSizes};
 use auditq_sqlite::{Database, Options};
-use auditq_store::sqlite::SqliteStore;
 use auditq_store::{Filter, StoreReader};
 
 use super::Check;
@@ -15,6 +14,7 @@ use super::disk::{is_remote, is_writable};
 use super::settings::whole;
 use super::spools::{OLD_SECONDS, VERY_OLD_SECONDS};
 use crate::output::{counted, grouped, one_line, seconds};
+use crate::session::sqlite_store;
 use crate::time;
 
 /// What is to be said of the engines.
@@ -26,42 +26,59 @@ pub(super) struct Engines {
 
 pub(super) async fn look(config: &Config) -> Engines {
     let mut checks = vec![together(config)];
-    let name = match QueueName::new(config.queue.name.as_str()) {
-        Ok(name) => Some(name),
+    match QueueName::new(config.queue.name.as_str()) {
+        Ok(name) => {
+            let looked = look_at_queue(config, &name).await;
+            checks.extend(looked.unwrap_or_else(|check| vec![check]));
+        }
         Err(error) => {
             checks.push(Check::fail("queue", error.to_string(), "name another one in queue.name or QUEUE_NAME"));
-            None
-        }
-    };
-    match (database("queue", &config.queue.url), name) {
-        (Err(check), _) => checks.push(check),
-        (Ok(None), _) => checks.push(Check::warn(
-            "queue",
-            "memory: what waits ends with its process",
-            "name a database in queue.url or AUDITQ_QUEUE_URL",
-        )),
-        (Ok(Some(_)), None) => {}
-        (Ok(Some(database)), Some(name)) => {
-            let checked = queue(database, &name, &config.queue.url).await;
-            checks.extend(checked.unwrap_or_else(|error| vec![Check::failed("queue", &error)]));
         }
     }
-    let mut newest_row_at = None;
-    match database("log", &config.store.url) {
-        Err(check) => checks.push(check),
-        Ok(None) => {
-            let advice = "name a database in store.url or AUDITQ_STORE_URL";
-            checks.push(Check::fail("log", "memory: the log cannot be kept there", advice));
-        }
-        Ok(Some(database)) => match store(database, &config.store.url).await {
-            Ok((check, newest)) => {
-                checks.push(check);
-                newest_row_at = newest;
-            }
-            Err(error) => checks.push(Check::failed("log", &error)),
-        },
-    }
+    let (check, newest_row_at) = look_at_store(config).await.unwrap_or_else(|check| (check, None));
+    checks.push(check);
     Engines { checks, newest_row_at }
+}
+
+async fn look_at_queue(config: &Config, name: &QueueName) -> Result<Vec<Check>, Check> {
+    let url = &config.queue.url;
+    let failed = |error| Check::failed("queue", &error);
+    let admin: Arc<dyn QueueAdmin> = match url.scheme() {
+        Scheme::Memory => {
+            let advice = "name a database in queue.url or AUDITQ_QUEUE_URL";
+            return Err(Check::warn("queue", "memory: what waits ends with its process", advice));
+        }
+        Scheme::Sqlite => {
+            let options = SqliteQueueOptions::default();
+            let queue = SqliteQueue::open(database("queue", url)?, options).map_err(|error| failed(error.into()))?;
+            queue.check().await.map_err(|error| failed(error.into()))?;
+            Arc::new(queue)
+        }
+        _ => auditq_worker::Engines::queue_as_it_is(config).map_err(|error| failed(error.into()))?,
+    };
+    queue(&*admin, name, url).await.map_err(failed)
+}
+
+async fn look_at_store(config: &Config) -> Result<(Check, Option<i64>), Check> {
+    let url = &config.store.url;
+    let failed = |error| Check::failed("log", &error);
+    match url.scheme() {
+        Scheme::Memory => {
+            let advice = "name a database in store.url or AUDITQ_STORE_URL";
+            Err(Check::fail("log", "memory: the log cannot be kept there", advice))
+        }
+        Scheme::Sqlite => {
+            let store = sqlite_store(config, database("log", url)?).map_err(failed)?;
+            store.check().await.map_err(|error| failed(error.into()))?;
+            let rows = store.count().await.map_err(|error| failed(error.into()))?;
+            newest(&store, url, &format!("{}, ", counted(rows, "row"))).await.map_err(failed)
+        }
+        // A server would read the whole table to count it.
+        _ => {
+            let store = auditq_worker::Engines::store_as_it_is(config).map_err(|error| failed(error.into()))?;
+            newest(&*store, url, "").await.map_err(failed)
+        }
+    }
 }
 
 fn together(config: &Config) -> Check {
@@ -77,11 +94,8 @@ fn together(config: &Config) -> Check {
     )
 }
 
-/// Opens the file of an engine to look at it; `None` where there is no file to look at.
-fn database(name: &'static str, url: &EngineUrl) -> Result<Option<Database>, Check> {
-    if url.scheme() != Scheme::Sqlite {
-        return Ok(None);
-    }
+/// Opens the file of an engine to look at it.
+fn database(name: &'static str, url: &EngineUrl) -> Result<Database, Check> {
     let file = whole(&url.file());
     let folder = file.parent().unwrap_or(Path::new("/"));
     let own = "let the user of the workers own folder and file, or name another file";
@@ -107,12 +121,10 @@ fn database(name: &'static str, url: &EngineUrl) -> Result<Option<Database>, Che
         ));
     }
     let options = Options { read_only: true, ..Options::default() };
-    Database::open(&file, options).map(Some).map_err(|error| Check::failed(name, &error.into()))
+    Database::open(&file, options).map_err(|error| Check::failed(name, &error.into()))
 }
 
-async fn queue(database: Database, name: &QueueName, url: &EngineUrl) -> Result<Vec<Check>> {
-    let queue = SqliteQueue::open(database, SqliteQueueOptions::default())?;
-    queue.check().await?;
+async fn queue(queue: &dyn QueueAdmin, name: &QueueName, url: &EngineUrl) -> anyhow::Result<Vec<Check>> {
     let mut names = queue.queues().await?;
     if !names.contains(name) {
         names.insert(0, name.clone());
@@ -136,6 +148,7 @@ async fn queue(database: Database, name: &QueueName, url: &EngineUrl) -> Result<
     let (ready, delayed, reserved) = (grouped(ready), grouped(delayed), grouped(reserved));
     let found = format!("{url}; messages: {ready} ready, {delayed} delayed, {reserved} held by workers");
     let mut checks = vec![Check::ok("queue", found)];
+    checks.extend(queue.warnings().await?.iter().map(|warning| durability(warning)));
     if backlog.is_empty() {
         backlog.push(Check::ok("backlog", "nothing has been waiting for over a minute"));
     }
@@ -179,12 +192,18 @@ fn failed_messages(failed: &[String]) -> Check {
     Check::warn("failed messages", format!("{}: their events are not in the log", failed.join(", ")), advice)
 }
 
-async fn store(database: Database, url: &EngineUrl) -> Result<(Check, Option<i64>)> {
-    let store = SqliteStore::new(database);
-    store.check().await?;
-    let rows = store.count().await?;
-    let newest = store.search(&Filter { limit: 1, ..Filter::default() }).await?;
-    let newest = newest.rows.first().map(|row| row.stored_at);
-    let last = newest.map(|at| format!(", the last stored {} ago", seconds(time::seconds_since(at))));
-    Ok((Check::ok("log", format!("{url}; {}{}", counted(rows, "row"), last.unwrap_or_default())), newest))
+/// From what a driver says of its server's settings, with what to do after a semicolon or a comma.
+fn durability(warning: &str) -> Check {
+    let (found, advice) = warning.split_once("; ").unwrap_or((warning, "see docs/operations.md, How durable"));
+    Check::warn("durability", found, advice)
+}
+
+async fn newest(store: &dyn StoreReader, url: &EngineUrl, rows: &str) -> anyhow::Result<(Check, Option<i64>)> {
+    let page = store.search(&Filter { limit: 1, ..Filter::default() }).await?;
+    let newest = page.rows.first().map(|row| row.stored_at);
+    let last = match newest {
+        Some(at) => format!("{rows}the last stored {} ago", seconds(time::seconds_since(at))),
+        None => "no rows yet".to_owned(),
+    };
+    Ok((Check::ok("log", format!("{url}; {last}")), newest))
 }

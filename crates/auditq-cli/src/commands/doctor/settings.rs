@@ -3,12 +3,14 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use auditq_config::Config;
+use auditq_config::{Cache, Config};
 
 use super::Check;
 
 pub(super) fn look(config: &Config) -> Vec<Check> {
-    let mut checks = vec![source(config), recording(config), key(config)];
+    let mut checks = vec![source(config)];
+    checks.extend(application(config));
+    checks.extend([recording(config), key(config)]);
     checks.extend(config.file.as_deref().and_then(others_can_write));
     checks
 }
@@ -34,6 +36,29 @@ fn source(config: &Config) -> Check {
     let environment =
         if names.is_empty() { String::new() } else { format!(", and {} from the environment", names.join(", ")) };
     Check::ok("settings", format!("{file}{environment}"))
+}
+
+/// What was taken from the application's `.env`, and what it does not say.
+fn application(config: &Config) -> Vec<Check> {
+    const NAME: &str = "laravel";
+    let Some(application) = &config.application else { return Vec::new() };
+    let dir = whole(&application.dir);
+    let mut checks = vec![Check::ok(NAME, format!("{}; {}", dir.display(), application.found.join("; ")))];
+    if let Cache::Unseen(store) = &application.cache {
+        checks.push(Check::warn(
+            NAME,
+            format!("its cache is {store:?}, so that `php artisan queue:restart` and queue:pause do not reach auditq"),
+            "restart and pause with `auditq queue restart` and `auditq queue pause`",
+        ));
+    }
+    if application.dir.join("bootstrap/cache/config.php").exists() {
+        checks.push(Check::warn(
+            NAME,
+            "its configuration is cached: Laravel goes by bootstrap/cache/config.php and not by what .env says now",
+            "see that both agree: php artisan config:cache",
+        ));
+    }
+    checks
 }
 
 fn others_can_write(file: &Path) -> Option<Check> {

@@ -1,0 +1,76 @@
+//! What doctor finds where queue and log are on servers.
+
+use auditq_postgres::testing::TestDatabase as Postgres;
+use serde_json::Value;
+
+use crate::doctor::of;
+use crate::support::World;
+
+/// A folder whose queue is there and whose log is there.
+fn world(queue: &str, store: &str) -> World {
+    World::with(&format!("[queue]\nurl = {queue:?}\n[store]\nurl = {store:?}\n"))
+}
+
+fn look(world: &World) -> Value {
+    world.run("doctor --json").json().remove(0)
+}
+
+/// Empty at first, then migrated, then with an event in queue and log.
+fn from_nothing_to_the_first_row(url: &str) {
+    let world = world(url, url);
+    let report = look(&world);
+    for check in ["queue", "log"] {
+        let (status, found, advice) = of(&report, check);
+        assert!(status == "fail" && advice.contains("auditq migrate"), "{found}: {report}");
+    }
+    world.run("migrate").ok();
+    assert_eq!(of(&look(&world), "log").1.rsplit("; ").next().unwrap(), "no rows yet");
+    world.record(&[("alice", "SELECT 1")]);
+    world.run("work --stop-when-empty").ok();
+    let report = look(&world);
+    assert_eq!(report["status"], "ok", "{report}");
+    assert!(of(&report, "queue").1.ends_with("messages: 0 ready, 0 delayed, 0 held by workers"), "{report}");
+    assert!(of(&report, "log").1.contains("the last stored"), "{report}");
+    assert!(of(&report, "settlement").1.contains("one transaction"), "{report}");
+}
+
+#[tokio::test]
+async fn an_empty_postgres_is_to_be_migrated_and_then_all_is_well() {
+    let database = Postgres::new().await;
+    from_nothing_to_the_first_row(&database.url());
+    database.run(&format!("ALTER DATABASE {} SET synchronous_commit = off", database.name())).await;
+    let report = look(&world(&database.url(), &database.url()));
+    let (status, found, advice) = of(&report, "durability");
+    assert_eq!((status, found), ("warn", "a crash of the server loses its last moments: `synchronous_commit` is off"));
+    assert!(advice.contains("set it to on"), "{advice}");
+}
+
+#[tokio::test]
+async fn an_empty_mysql_is_to_be_migrated_and_then_all_is_well() {
+    let database = auditq_mysql::testing::TestDatabase::new().await;
+    from_nothing_to_the_first_row(&database.url());
+}
+
+#[test]
+fn a_server_that_is_not_there_is_a_failure_without_the_password() {
+    for url in
+        ["postgres://u:hunter2@127.0.0.1:1/a", "mysql://u:hunter2@127.0.0.1:1/a", "redis://u:hunter2@127.0.0.1:1"]
+    {
+        let done = world(url, "sqlite:auditq.db").run("doctor --json");
+        let report = done.json().remove(0);
+        let (status, found, _) = of(&report, "queue");
+        assert!(status == "fail" && found.contains("127.0.0.1:1"), "{report}");
+        assert!(!format!("{done:?}").contains("hunter2"), "{done:?}");
+    }
+}
+
+#[test]
+fn the_log_beside_a_queue_in_redis_is_looked_at_and_not_made() {
+    let redis = std::env::var("AUDITQ_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
+    let prefix = format!("auditq_test_{:08x}:", fastrand::u32(..));
+    let world = world(&format!("{}?prefix={prefix}", redis.trim_end_matches('/')), "sqlite:auditq.db");
+    let report = look(&world);
+    assert_eq!(of(&report, "queue").0, "ok", "{report}");
+    assert!(of(&report, "log").1.contains("is not there yet"), "{report}");
+    assert!(!world.path("auditq.db").exists(), "it only looks");
+}

@@ -1,0 +1,40 @@
+<?php
+// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break
+error_reporting(E_ALL & ~E_DEPRECATED);
+[, $folder, $action] = $argv;
+require "$folder/bootstrap/autoload.php";
+$app = require "$folder/bootstrap/app.php";
+$app->make(Illuminate\Contracts\Console\Kernel::class)->bootstrap();
+
+$audit = Illuminate\Support\Facades\DB::connection('audit');
+$redis = fn () => Illuminate\Support\Facades\Redis::connection();
+$on_redis = config('queue.default') === 'redis';
+$saved = "$folder/storage/jobs.json";
+
+switch ($action) {
+    case 'save':
+        $jobs = $on_redis ? $redis()->lrange('queues:audit-logs', 0, -1) : $audit->table('jobs')->orderBy('id')->get();
+        file_put_contents($saved, json_encode($jobs));
+        break;
+    case 'restore':
+        $audit->table('audit_sql_logs')->delete();
+        foreach (json_decode(file_get_contents($saved), true) as $job) {
+            if ($on_redis) {
+                $redis()->rpush('queues:audit-logs', $job);
+                $redis()->rpush('queues:audit-logs:notify', 1);
+            } else {
+                $audit->table('jobs')->insert($job);
+            }
+        }
+        break;
+    case 'break':
+        App\Jobs\ProcessAuditLog::dispatch(['query_hash' => 'broken', 'username' => 'alice']);
+        break;
+    case 'rows':
+        foreach ($audit->table('audit_sql_logs')->orderBy('query_hash')->get() as $row) {
+            $row = (array) $row;
+            unset($row['id']);
+            echo json_encode($row), "\n";
+        }
+        break;
+}

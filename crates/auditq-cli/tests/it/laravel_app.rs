@@ -1,0 +1,241 @@
+//! A real Laravel application, served unchanged: `auditq work --laravel` in the place of `php artisan queue:work`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use auditq_mysql::testing::TestDatabase as Mysql;
+use auditq_postgres::testing::TestDatabase as Postgres;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::{Done, Running, eventually};
+
+const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/laravel_app.php");
+
+/// A copy of the application, with databases of its own.
+struct Shop {
+    dir: TempDir,
+    /// Of the process too: the application takes its settings from either.
+    settings: Vec<(&'static str, String)>,
+}
+
+/// Where the application is: beside this repository, or where `AUDITQ_TEST_LARAVEL_APP` says.
+fn original() -> PathBuf {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/laravel-app");
+    let path = std::env::var_os("AUDITQ_TEST_LARAVEL_APP").map_or(PathBuf::from(beside), PathBuf::from);
+    assert!(
+        path.join("artisan").is_file(),
+        "these tests need the Laravel application at {}; name its folder in AUDITQ_TEST_LARAVEL_APP",
+        path.display()
+    );
+    path
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in from.read_dir().unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            // Not its rights: the original may be one that nobody writes to.
+            std::fs::write(&to, std::fs::read(&from).unwrap()).unwrap();
+        }
+    }
+}
+
+impl Shop {
+    fn new(settings: &[(&'static str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&original(), dir.path());
+        // Its databases have fixed names, and tests run beside each other.
+        let config = dir.path().join("config/database.php");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let named = text
+            .replace("'database' => $name,", "'database' => env('DB_DATABASE', $name),")
+            .replace(
+                "'username' => 'root', 'password' => ''",
+                "'username' => env('DB_USERNAME', 'root'), 'password' => env('DB_PASSWORD', '')",
+            )
+            .replace(
+                "'username' => 'postgres', 'password' => ''",
+                "'username' => env('DB_USERNAME', 'postgres'), 'password' => env('DB_PASSWORD', '')",
+            );
+        assert_ne!(text, named, "the application's config/database.php is another one");
+        std::fs::write(config, named).unwrap();
+        let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        settings.push(("CACHE_DRIVER", "file".to_owned()));
+        let shop = Self { dir, settings };
+        let lines = shop.settings.iter().map(|(name, value)| format!("{name}=\"{value}\"\n"));
+        std::fs::write(shop.path(".env"), lines.collect::<String>()).unwrap();
+        shop.artisan("migrate --force").ok();
+        shop
+    }
+
+    fn sqlite(queue: &[(&'static str, &str)]) -> Self {
+        let all = [&[("DB_CONNECTION", "sqlite"), ("DB_DATABASE", "storage/audit.sqlite")], queue].concat();
+        Self::new(&all)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn php(&self, script: &Path, line: &str) -> Done {
+        let mut command = Command::new("php");
+        command.arg(script).args(line.split(' ')).current_dir(self.dir.path()).stdin(Stdio::null());
+        command.envs(self.settings.iter().map(|(name, value)| (*name, value.as_str())));
+        if self.settings.iter().any(|(_, value)| value == "sqlite") {
+            command.env("DB_DIR", self.path("storage"));
+        }
+        Done::of(command.output().unwrap_or_else(|error| {
+            panic!("these tests need PHP and Laravel, see install_laravel in ./check: {error}")
+        }))
+    }
+
+    fn artisan(&self, line: &str) -> Done {
+        self.php(&self.path("artisan"), line)
+    }
+
+    fn help(&self, action: &str) -> Done {
+        self.php(Path::new(HELPER), &format!("{} {action}", self.dir.path().display())).ok()
+    }
+
+    /// auditq, which knows of the application what its `.env` says.
+    fn auditq(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_auditq"));
+        command.args(line.split(' ')).arg("--laravel").arg(self.dir.path()).current_dir(self.dir.path());
+        for (name, _) in std::env::vars_os() {
+            let name = name.into_string().unwrap_or_default();
+            if ["AUDIT", "QUEUE_", "DB_", "REDIS_", "CACHE_", "APP_"].iter().any(|begin| name.starts_with(begin)) {
+                command.env_remove(name);
+            }
+        }
+        command.env("TZ", "UTC").env("COLUMNS", "100").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, line: &str) -> Done {
+        Done::of(self.auditq(line).output().unwrap())
+    }
+
+    /// The application's table, without what differs from run to run.
+    fn rows(&self) -> Vec<serde_json::Value> {
+        let mut rows = self.help("rows").json();
+        for row in &mut rows {
+            let stored = row.as_object_mut().unwrap().remove("created_at").unwrap();
+            assert!(stored.as_str().unwrap().starts_with("20"), "{stored}");
+        }
+        rows
+    }
+
+    /// Holds what auditq stores against what Laravel's own worker stores of the same jobs.
+    fn stores_what_laravel_stores(&self) {
+        self.artisan("app:workload 120 --user=alice").ok();
+        self.artisan("app:workload 30 --user=Zoë/1").ok();
+        self.help("save");
+        self.artisan("queue:work --queue=audit-logs --stop-when-empty --tries=3").ok();
+        let expected = self.rows();
+        assert_eq!(expected.len(), 150);
+        self.help("restore");
+        let done = self.run("work --stop-when-empty").ok();
+        assert_eq!(self.rows(), expected, "{done:?}");
+        // A second delivery of what is there already adds nothing, and takes nothing away.
+        let log = self.run("log --json --limit 1000").ok().json();
+        assert_eq!(log.len(), 150);
+        assert!(log.iter().any(|row| row["username"] == "Zoë/1"), "{}", log[0]);
+    }
+}
+
+#[test]
+fn on_sqlite_it_stores_what_laravel_stores() {
+    Shop::sqlite(&[]).stores_what_laravel_stores();
+}
+
+#[tokio::test]
+async fn on_mysql_it_stores_what_laravel_stores() {
+    let database = Mysql::new().await;
+    Shop::new(
+        &server("mysql", &database.url(), database.name()).each_ref().map(|(name, value)| (*name, value.as_str())),
+    )
+    .stores_what_laravel_stores();
+}
+
+#[tokio::test]
+async fn on_postgres_it_stores_what_laravel_stores() {
+    let database = Postgres::new().await;
+    Shop::new(
+        &server("pgsql", &database.url(), database.name()).each_ref().map(|(name, value)| (*name, value.as_str())),
+    )
+    .stores_what_laravel_stores();
+}
+
+#[test]
+fn on_redis_it_stores_what_laravel_stores() {
+    let prefix = format!("auditq_test_{:08x}_", fastrand::u32(..));
+    let shop = Shop::sqlite(&[("QUEUE_CONNECTION", "redis"), ("REDIS_PREFIX", &prefix)]);
+    shop.stores_what_laravel_stores();
+    assert_eq!(shop.run("queue size").ok().stdout.trim(), "0");
+}
+
+/// A database as an application's `.env` names it; from the URL that the tests go by.
+fn server(driver: &str, url: &str, name: &str) -> [(&'static str, String); 5] {
+    let rest = url.split_once("://").unwrap().1;
+    let (login, place) = rest.split_once('@').unwrap();
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let host = place.split('/').next().unwrap();
+    let port = host.split_once(':').map_or(if driver == "mysql" { "3306" } else { "5432" }, |(_, port)| port);
+    assert!(host.starts_with("127.0.0.1"), "the application's own settings lead to this machine");
+    [
+        ("DB_CONNECTION", driver.to_owned()),
+        ("DB_PORT", port.to_owned()),
+        ("DB_DATABASE", name.to_owned()),
+        ("DB_USERNAME", user.to_owned()),
+        ("DB_PASSWORD", password.to_owned()),
+    ]
+}
+
+/// At any moment, again and again: no row lost, none doubled.
+#[test]
+fn killed_in_the_middle_it_loses_and_doubles_nothing() {
+    let shop = Shop::sqlite(&[("DB_QUEUE_RETRY_AFTER", "31")]);
+    shop.artisan("app:workload 1200 --user=alice").ok();
+    std::fs::write(shop.path("auditq.toml"), "[worker]\nbatch = 5\nrest = 0.01\n").unwrap();
+    for _ in 0..6 {
+        let worker = Running::of(shop.auditq("work"));
+        std::thread::sleep(std::time::Duration::from_millis(fastrand::u64(30..250)));
+        worker.signal(Signal::KILL);
+        drop(worker.ended());
+    }
+    // What the last ones held comes back when its reservation has lapsed.
+    let mut worker = Running::of(shop.auditq("work"));
+    worker.says("workers on audit-logs");
+    eventually("an empty queue", || shop.run("queue size").ok().stdout.trim() == "0");
+    worker.terminated().ok();
+    assert_eq!(shop.rows().len(), 1200);
+}
+
+/// Buried by auditq, it is there for Laravel's commands, and back for auditq after `queue:retry`.
+#[test]
+fn laravels_commands_go_on_working_on_failed_jobs() {
+    let shop = Shop::sqlite(&[]);
+    shop.help("break");
+    shop.run("work --stop-when-empty").ok();
+    let failed = shop.artisan("queue:failed").ok();
+    assert!(failed.stdout.contains("App\\Jobs\\ProcessAuditLog") && failed.stdout.contains("database"), "{failed:?}");
+    let ours = shop.run("queue failed --json").ok().json();
+    assert!(ours[0]["reason"].as_str().unwrap().contains("holds no SQL"), "{}", ours[0]);
+    shop.artisan("queue:retry all").ok();
+    assert_eq!(shop.run("queue size").ok().stdout.trim(), "1");
+    assert_eq!(shop.run("queue failed --json").ok().json(), Vec::<serde_json::Value>::new());
+    shop.run("work --stop-when-empty").ok();
+    assert_eq!(shop.run("queue failed --json").ok().json().len(), 1);
+    shop.artisan("queue:flush").ok();
+    assert_eq!(shop.run("queue failed --json").ok().json().len(), 0);
+
+    shop.artisan("app:workload 3 --user=alice").ok();
+    let monitor = shop.artisan("queue:monitor database:audit-logs").ok();
+    assert!(monitor.stdout.contains("[3]") || monitor.stdout.contains("| 3"), "{monitor:?}");
+    shop.artisan("queue:clear database --queue=audit-logs --force").ok();
+    assert_eq!(shop.run("queue size").ok().stdout.trim(), "0");
+}

@@ -1,0 +1,306 @@
+//! What a Laravel application's `.env` says of its queue, its database and its cache.
+
+use std::path::{Path, PathBuf};
+
+use crate::dotenv::{self, Variables};
+use crate::error::ConfigError;
+use crate::sections::Secret;
+use crate::url::EngineUrl;
+
+/// Longer than any `.env`, and than any file of settings.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// How Laravel's own workers are told to stop, and queues to pause: by keys in a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Files below this folder.
+    Files(PathBuf),
+    /// The table `cache` of this database.
+    Database(EngineUrl),
+    /// A Redis server.
+    Redis(EngineUrl),
+    /// One that other processes do not see, or none that is known; the name that the application gives it.
+    Unseen(String),
+}
+
+/// A Laravel application whose queue is served.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Application {
+    /// Its folder, where `artisan` is.
+    pub dir: PathBuf,
+    /// What it calls its queue connection, `database` or `redis`: what failed jobs are filed under.
+    pub connection: String,
+    /// Where its jobs wait.
+    pub queue_url: EngineUrl,
+    /// Seconds that a job stays reserved.
+    pub retry_after: u64,
+    /// Its database, where `audit_sql_logs` and `failed_jobs` are.
+    pub database_url: EngineUrl,
+    /// Where `queue:restart` and `queue:pause` leave word.
+    pub cache: Cache,
+    /// What its cache puts before each key.
+    pub cache_prefix: String,
+    /// What was found, each with the variable it is from: for people, without passwords.
+    pub found: Vec<String>,
+}
+
+/// The variables of an application: those of the process before those of its `.env`, as Laravel has it.
+pub(crate) struct Settings<'a> {
+    dir: &'a Path,
+    variables: Variables,
+}
+
+impl<'a> Settings<'a> {
+    /// Reads `DIR/.env`, where there is one.
+    pub(crate) fn read(dir: &'a Path, process: &Variables) -> Result<Self, ConfigError> {
+        let refuse = |message: String| ConfigError::rule("laravel.app", message);
+        if !dir.join("artisan").is_file() {
+            let shown = dir.display();
+            return Err(refuse(format!("is {shown}, which is no Laravel application: it holds no `artisan`")));
+        }
+        let file = dir.join(".env");
+        let mut variables = match text(&file)? {
+            Some(text) => dotenv::read(&text, process).map_err(|(line, why)| ConfigError::Invalid {
+                path: file,
+                line: Some(line),
+                message: why.to_owned(),
+            })?,
+            None => Variables::new(),
+        };
+        variables.extend(process.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Ok(Self { dir, variables })
+    }
+
+    /// A variable as Laravel's `env()` gives it; an empty one, and `null`, count as unset.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let value = self.variables.get(name)?.trim();
+        let is_none = matches!(value.to_ascii_lowercase().as_str(), "" | "null" | "(null)" | "empty" | "(empty)");
+        (!is_none).then_some(value)
+    }
+
+    fn any(&self, names: &[&'static str]) -> Option<(&'static str, &str)> {
+        names.iter().find_map(|name| self.get(name).map(|value| (*name, value)))
+    }
+
+    /// `APP_KEY`, then those of `APP_PREVIOUS_KEYS`.
+    pub(crate) fn keys(&self) -> Vec<Secret> {
+        let previous = self.get("APP_PREVIOUS_KEYS").unwrap_or_default().split(',');
+        let keys = self.get("APP_KEY").into_iter().chain(previous);
+        keys.map(str::trim).filter(|key| !key.is_empty()).map(Secret::new).collect()
+    }
+
+    /// What the variables say of queue, database and cache.
+    pub(crate) fn application(&self) -> Result<Application, ConfigError> {
+        let mut found = Vec::new();
+        let database_url = self.database(&mut found)?;
+        let (connection, retry) = match self.get("QUEUE_CONNECTION").unwrap_or("database") {
+            "database" => ("database", "DB_QUEUE_RETRY_AFTER"),
+            "redis" => ("redis", "REDIS_QUEUE_RETRY_AFTER"),
+            "sync" => {
+                return Err(ConfigError::variable(
+                    "QUEUE_CONNECTION",
+                    "is sync: the application runs its jobs itself, in the request, and nothing waits for a worker; set \
+                     it to database or redis",
+                ));
+            }
+            other => {
+                let message = format!(
+                    "is {other:?}; auditq serves the connections `database` and `redis`. Say where its jobs are in \
+                     queue.url of auditq.toml, and leave laravel.app out"
+                );
+                return Err(ConfigError::variable("QUEUE_CONNECTION", message));
+            }
+        };
+        let queue_url = match connection {
+            "redis" => self.redis("REDIS_DB", "0", &self.redis_prefix()?, "queue")?,
+            _ => database_url.clone(),
+        };
+        found.push(format!("queue: {connection} at {queue_url} (QUEUE_CONNECTION)"));
+        self.tables()?;
+        let retry_after = match self.get(retry) {
+            None => 90,
+            Some(seconds) => seconds
+                .parse()
+                .map_err(|_| ConfigError::variable(retry, format!("is {seconds:?}, not a number of seconds")))?,
+        };
+        found.push(format!("reservations: {retry_after} s ({retry}; must be retry_after of config/queue.php)"));
+        let cache = self.cache(&database_url)?;
+        let cache_prefix = self.cache_prefix()?;
+        Ok(Application {
+            dir: self.dir.to_owned(),
+            connection: connection.to_owned(),
+            queue_url,
+            retry_after,
+            database_url,
+            cache,
+            cache_prefix,
+            found,
+        })
+    }
+
+    /// Tables of other names are not served.
+    fn tables(&self) -> Result<(), ConfigError> {
+        for (name, wanted) in [("DB_PREFIX", ""), ("DB_QUEUE_TABLE", "jobs")] {
+            if let Some(value) = self.get(name).filter(|value| *value != wanted) {
+                let message =
+                    format!("is {value:?}: auditq works on the tables `jobs` and `failed_jobs` by these names");
+                return Err(ConfigError::variable(name, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn database(&self, found: &mut Vec<String>) -> Result<EngineUrl, ConfigError> {
+        let default = if self.any(&["DB_HOST", "DB_URL", "DATABASE_URL"]).is_some() { "mysql" } else { "sqlite" };
+        let driver = self.get("DB_CONNECTION").unwrap_or(default);
+        let (scheme, port) = match driver {
+            "sqlite" => {
+                let file = self.get("DB_DATABASE").map_or(PathBuf::from("database/database.sqlite"), PathBuf::from);
+                let file = self.dir.join(file);
+                let file = std::path::absolute(&file).unwrap_or(file);
+                let url = EngineUrl::sqlite(&file);
+                found.push(format!("database: {url} (DB_CONNECTION, DB_DATABASE)"));
+                return Ok(url);
+            }
+            "mysql" | "mariadb" => ("mysql", "3306"),
+            "pgsql" => ("postgres", "5432"),
+            other => {
+                let message = format!(
+                    "is {other:?}; auditq knows sqlite, mysql, mariadb and pgsql. Say where jobs and log are in \
+                     queue.url and store.url of auditq.toml, and leave laravel.app out"
+                );
+                return Err(ConfigError::variable("DB_CONNECTION", message));
+            }
+        };
+        if let Some((name, given)) = self.any(&["DB_URL", "DATABASE_URL"]) {
+            let rest = given.split_once("://").map(|(_, rest)| rest);
+            let rest = rest.ok_or_else(|| ConfigError::variable(name, "is not a URL"))?;
+            let url = parse(name, &format!("{scheme}://{rest}"))?;
+            found.push(format!("database: {url} ({name})"));
+            return Ok(url);
+        }
+        let user = self.get("DB_USERNAME").unwrap_or(if scheme == "mysql" { "root" } else { "postgres" });
+        let database = self.get("DB_DATABASE").unwrap_or("laravel");
+        let login = login(Some(user), self.get("DB_PASSWORD"));
+        let host = self.get("DB_HOST").unwrap_or("127.0.0.1");
+        let port = self.get("DB_PORT").unwrap_or(port);
+        let mut url = format!("{scheme}://{login}{}:{port}/{}", bracketed(host), encoded(database));
+        match (scheme, self.get("DB_SOCKET"), self.get("DB_SSLMODE"), self.get("MYSQL_ATTR_SSL_CA")) {
+            ("mysql", Some(socket), ..) => url.push_str(&format!("?socket={}", encoded(socket))),
+            ("mysql", _, _, Some(ca)) => url.push_str(&format!("?ssl-mode=verify_ca&ssl-ca={}", encoded(ca))),
+            ("postgres", _, Some(mode), _) => url.push_str(&format!("?sslmode={}", encoded(mode))),
+            _ => {}
+        }
+        let url = parse("DB_HOST", &url)?;
+        found.push(format!("database: {url} (DB_CONNECTION, DB_HOST, DB_PORT, DB_DATABASE, DB_USERNAME)"));
+        Ok(url)
+    }
+
+    fn redis(&self, database: &'static str, default: &str, prefix: &str, what: &str) -> Result<EngineUrl, ConfigError> {
+        let number = self.get(database).unwrap_or(default);
+        let query = if prefix.is_empty() { String::new() } else { format!("?prefix={prefix}") };
+        if let Some(given) = self.get("REDIS_URL") {
+            let (server, _) = given.split_once('?').unwrap_or((given, ""));
+            let has_number = server.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+            let number = if has_number { String::new() } else { format!("/{number}") };
+            return parse("REDIS_URL", &format!("{server}{number}{query}"));
+        }
+        let (user, password) = (self.get("REDIS_USERNAME"), self.get("REDIS_PASSWORD"));
+        let host = self.get("REDIS_HOST").unwrap_or("127.0.0.1");
+        if host.starts_with('/') {
+            let message = format!("is a socket; name it for the {what} in auditq.toml: unix://{host}?db={number}");
+            return Err(ConfigError::variable("REDIS_HOST", message));
+        }
+        let (scheme, host) = match host.split_once("://") {
+            Some(("tls" | "ssl" | "rediss", host)) => ("rediss", host),
+            Some((_, host)) => ("redis", host),
+            None => (if self.get("REDIS_SCHEME") == Some("tls") { "rediss" } else { "redis" }, host),
+        };
+        let (port, login) = (self.get("REDIS_PORT").unwrap_or("6379"), login(user, password));
+        parse("REDIS_HOST", &format!("{scheme}://{login}{}:{port}/{number}{query}", bracketed(host)))
+    }
+
+    /// What the client puts before each key: `REDIS_PREFIX`, or what the application's skeleton makes of `APP_NAME`.
+    fn redis_prefix(&self) -> Result<String, ConfigError> {
+        if let Some(prefix) = self.variables.get("REDIS_PREFIX") {
+            return Ok(prefix.clone());
+        }
+        // Since Laravel 12.1 it is written with hyphens; the file says which one this application is of.
+        let hyphens = text(&self.dir.join("config/database.php"))?.is_some_and(|text| text.contains("-database-"));
+        Ok(if hyphens { format!("{}-database-", self.slug('-')) } else { format!("{}_database_", self.slug('_')) })
+    }
+
+    fn cache_prefix(&self) -> Result<String, ConfigError> {
+        if let Some(prefix) = self.variables.get("CACHE_PREFIX") {
+            return Ok(prefix.clone());
+        }
+        let config = text(&self.dir.join("config/cache.php"))?.unwrap_or_default();
+        Ok(if config.contains("-cache-") {
+            format!("{}-cache-", self.slug('-'))
+        } else if config.contains("_cache_") {
+            format!("{}_cache_", self.slug('_'))
+        } else {
+            format!("{}_cache", self.slug('_'))
+        })
+    }
+
+    fn cache(&self, database: &EngineUrl) -> Result<Cache, ConfigError> {
+        let default = if self.dir.join("config/cache.php").is_file() { "file" } else { "database" };
+        let store = self.any(&["CACHE_STORE", "CACHE_DRIVER"]).map_or(default, |(_, store)| store);
+        Ok(match store {
+            "file" => Cache::Files(self.dir.join("storage/framework/cache/data")),
+            "database" => Cache::Database(database.clone()),
+            "redis" => Cache::Redis(self.redis("REDIS_CACHE_DB", "1", &self.redis_prefix()?, "cache")?),
+            other => Cache::Unseen(other.to_owned()),
+        })
+    }
+
+    /// `APP_NAME` as Laravel's `Str::slug` writes it, for names of letters and digits.
+    fn slug(&self, separator: char) -> String {
+        let name = self.get("APP_NAME").unwrap_or("laravel").to_lowercase();
+        let flip = if separator == '-' { '_' } else { '-' };
+        let name = name.replace('@', " at ");
+        let is_space = |character: char| character.is_whitespace() || character == separator || character == flip;
+        let words = name.split(is_space).map(|word| word.chars().filter(|letter| letter.is_alphanumeric()));
+        let words: Vec<String> = words.map(String::from_iter).filter(|word| !word.is_empty()).collect();
+        words.join(&separator.to_string())
+    }
+}
+
+fn text(path: &Path) -> Result<Option<String>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > BYTES_MAX => Err(unreadable(std::io::Error::other("it is over 1 MiB"))),
+        Ok(_) => std::fs::read_to_string(path).map(Some).map_err(unreadable),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+fn parse(variable: &str, url: &str) -> Result<EngineUrl, ConfigError> {
+    EngineUrl::parse(url).map_err(|message| ConfigError::variable(variable, format!("is not usable: {message}")))
+}
+
+fn login(user: Option<&str>, password: Option<&str>) -> String {
+    match (user, password) {
+        (None, None) => String::new(),
+        (user, None) => format!("{}@", encoded(user.unwrap_or_default())),
+        (user, Some(password)) => format!("{}:{}@", encoded(user.unwrap_or_default()), encoded(password)),
+    }
+}
+
+/// An address of the sixth version as it stands in a URL.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// The text as it stands in any part of a URL.
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+        encoded
+    })
+}
