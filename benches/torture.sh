@@ -95,6 +95,8 @@ nats_start() {
 }
 nats_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$port"); }
 nats_stop() { kill_server; }
+# A NATS server of this age has no way to cut a client off; the kernel has.
+nats_cut() { ss -HK state established "( sport = :$port )" 2>/dev/null; }
 nats_urls() { queue="nats://127.0.0.1:$port" store="sqlite:$work/audit.db"; }
 
 sqlite_urls() { url="sqlite:$work/audit.db" queue=$url store=$url; }
@@ -127,9 +129,11 @@ if [ "$engine" != sqlite ]; then
   "${engine}_start"
   hooks+=(--stop-server "AUDITQ_TORTURE_DO=stop '$script' $engine")
   hooks+=(--start-server "AUDITQ_TORTURE_DO=start '$script' $engine")
-  # A NATS server of this age has no way to cut a client off.
-  [ "$engine" = nats ] || hooks+=(--cut-connections "AUDITQ_TORTURE_DO=cut '$script' $engine")
+  hooks+=(--cut-connections "AUDITQ_TORTURE_DO=cut '$script' $engine")
 fi
 "${engine}_urls"
-cargo run --profile "${AUDITQ_TORTURE_PROFILE:-release}" --locked --quiet -p auditq-bench -- \
-  torture --queue "$queue" --store "$store" --minutes "$minutes" "${hooks[@]}" "$@"
+# A copy, because a build in the meantime would pull it from under the processes.
+profile=${AUDITQ_TORTURE_PROFILE:-release}
+cargo build --profile "$profile" --locked --quiet -p auditq-bench
+cp "${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}/auditq-bench" "$work/auditq-bench"
+"$work/auditq-bench" torture --queue "$queue" --store "$store" --minutes "$minutes" "${hooks[@]}" "$@"

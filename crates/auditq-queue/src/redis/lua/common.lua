@@ -97,12 +97,35 @@ local function scan(text)
   return nil
 end
 
--- A job of Laravel's, known by all of its bytes but the number of attempts.
+-- When a job was pushed, from the end of it.
+local function created_in(tail)
+  local _, to = string.find(tail, '"createdAt":', 1, true)
+  if not to then _, to = string.find(tail, '"pushedAt":"', 1, true) end
+  return to and string.match(tail, '^(%d+)[^{}%[%]\\]*}$', to + 1)
+end
+
+-- The same for a job as Laravel writes it: `uuid` comes first, `id` stands before `attempts`, and behind that are nothing
+-- but plain values, so that the bracket at the end is the object's own. A quote in a string is behind a backslash, so no
+-- string can look like a key. Uuid and id tell such jobs apart. Nil for any other, such as one that Laravel's worker has
+-- written anew with its keys in another order.
+local function glance(text)
+  local uuid, tail = string.match(text, '^{"uuid":"([%w-]+)"'), string.sub(text, -300)
+  local from = string.find(tail, '"id":', 1, true)
+  local id, first, last, closed = string.match(tail, '"id":"(%w+)","attempts":()%d+()[^{}%[%]\\]*}()', from)
+  if not uuid or closed ~= #tail + 1 then return nil end
+  local before = #text - #tail
+  return {
+    uuid = uuid, handle = uuid .. '.' .. id, first = before + first, last = before + last - 1, created = created_in(tail),
+  }
+end
+
+-- A job of Laravel's. One that is not as Laravel writes it is known by all of its bytes but the number of attempts.
 local function read_laravels(member)
-  local found = scan(member)
+  local found = glance(member) or scan(member)
   if not found then return nil end
   local attempts = tonumber(string.sub(member, found.first, found.last))
-  local handle = redis.sha1hex(string.sub(member, 1, found.first - 1) .. '#' .. string.sub(member, found.last + 1))
+  local handle = found.handle or
+    redis.sha1hex(string.sub(member, 1, found.first - 1) .. '#' .. string.sub(member, found.last + 1))
   local id = found.uuid or found.id
   if not id or #id > 200 then
     id = string.gsub(string.sub(handle, 1, 32), '(%x%x%x%x%x%x%x%x)(%x%x%x%x)(%x%x%x%x)(%x%x%x%x)(%x+)', '%1-%2-%3-%4-%5')
@@ -134,10 +157,8 @@ local function with_attempts(member, message, attempts)
   return write_ours(message, attempts, seconds(message.available * 1000000), string.sub(member, message.body_at))
 end
 
--- The member that is held under a handle for that attempt, if it still is.
-local function find_held(reserved, held, handle, attempts)
-  local score = redis.call('ZSCORE', held, handle)
-  if not score then return nil end
+-- The member that lapses at `score`, if it is that of the handle, held for that attempt.
+local function find_at(reserved, score, handle, attempts)
   local members = redis.call('ZRANGEBYSCORE', reserved, score, score)
   for i = 1, #members do
     local message = read(members[i])
@@ -146,6 +167,13 @@ local function find_held(reserved, held, handle, attempts)
     end
   end
   return nil
+end
+
+-- The member that is held under a handle for that attempt, if it still is.
+local function find_held(reserved, held, handle, attempts)
+  local score = redis.call('ZSCORE', held, handle)
+  if not score then return nil end
+  return find_at(reserved, score, handle, attempts)
 end
 
 -- What a held member is once its payload is replaced by what is left; an empty kind leaves it.

@@ -9,6 +9,8 @@ begin_when_full(held)
 local now, retry_after = clock(ARGV[1]), tonumber(ARGV[2])
 local limit, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local answer, messages, taken = { 0, -1 }, {}, 0
+-- As many as one command takes.
+local AT_ONCE = 500
 
 local function take(member)
   local message = read(member)
@@ -25,10 +27,16 @@ local function hold()
   local sorted = {}
   for i = 1, taken do sorted[i] = messages[i] end
   table.sort(sorted, function(a, b) return a.message.handle < b.message.handle end)
-  for i = 1, taken do
-    local message, lapses = sorted[i].message, seconds(now + retry_after + i - 1)
-    redis.call('ZADD', reserved, lapses, with_attempts(sorted[i].member, message, message.attempts))
-    redis.call('ZADD', held, lapses, message.handle)
+  for first = 1, taken, AT_ONCE do
+    local members, handles = {}, {}
+    for i = first, math.min(taken, first + AT_ONCE - 1) do
+      local message, lapses = sorted[i].message, seconds(now + retry_after + i - 1)
+      local at = #members
+      members[at + 1], members[at + 2] = lapses, with_attempts(sorted[i].member, message, message.attempts)
+      handles[at + 1], handles[at + 2] = lapses, message.handle
+    end
+    redis.call('ZADD', reserved, unpack(members))
+    redis.call('ZADD', held, unpack(handles))
   end
   for i = 1, taken do
     local message, at = messages[i].message, #answer
