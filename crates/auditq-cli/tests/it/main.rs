@@ -20,4 +20,5 @@ mod mistakes;
 mod queue;
 mod signals;
 mod support;
+mod takeover;
 mod upkeep;
