@@ -3,7 +3,7 @@
 #
 # ENGINE is sqlite, postgres, mysql, redis or nats; Redis and NATS are no stores, so theirs is a SQLite file. The server
 # keeps its data in a temporary folder and is stopped with SIGKILL twice, for 20 seconds each. AUDITQ_TORTURE_PROFILE=dev
-# runs what the tests have built.
+# runs what the tests have built; AUDITQ_TORTURE_BINARY names one that was built before.
 set -euo pipefail
 
 engine=${1:?"which engine? sqlite, postgres, mysql, redis or nats"}
@@ -140,9 +140,12 @@ if [ "$engine" != sqlite ]; then
   hooks+=(--cut-connections "AUDITQ_TORTURE_DO=cut '$script' $engine")
 fi
 "${engine}_urls"
+binary=${AUDITQ_TORTURE_BINARY:-}
+if [ -z "$binary" ]; then
+  profile=${AUDITQ_TORTURE_PROFILE:-release}
+  cargo build --profile "$profile" --locked --quiet -p auditq-bench
+  binary=${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")/auditq-bench
+fi
 # What is built meanwhile must not change what the processes are started from.
-profile=${AUDITQ_TORTURE_PROFILE:-release}
-cargo build --profile "$profile" --locked --quiet -p auditq-bench
-folder=${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")
-cp "$folder/auditq-bench" "$work/auditq-bench"
+cp "$binary" "$work/auditq-bench"
 "$work/auditq-bench" torture --queue "$queue" --store "$store" --minutes "$minutes" "${hooks[@]}" "$@"

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushKind, RedisResult, ScriptInvocation};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Cmd, FromRedisValue, PushKind, RedisResult, ScriptInvocation};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 
 use super::errors::{CONNECT, code_of, explain, is_broken, is_refusal};
@@ -278,7 +279,18 @@ async fn connect(node: &Node, answer_at_most: Duration) -> Result<(MultiplexedCo
         }
         first => first,
     };
-    let (connection, closed, is_replica) = connected.map_err(|error| explain(CONNECT, &node.place, &error))?;
+    let (connection, closed, is_replica) = match connected {
+        Ok(connected) => connected,
+        Err(error) if error.is_timeout() && speaks_without_tls(node).await => {
+            let message = format!(
+                "cannot connect to {}: the server offers no TLS on that port; name its port for TLS, or write redis:// for \
+                 a connection without",
+                node.place
+            );
+            return Err(Error::new(ErrorKind::Misconfigured, DRIVER, message));
+        }
+        Err(error) => return Err(explain(CONNECT, &node.place, &error)),
+    };
     if is_replica {
         let message = format!(
             "cannot write to {}: it is a replica; name the server that takes writes, or all of them as HOST,HOST",
@@ -287,6 +299,19 @@ async fn connect(node: &Node, answer_at_most: Duration) -> Result<(MultiplexedCo
         return Err(Error::new(ErrorKind::Unavailable, DRIVER, message));
     }
     Ok((connection, closed))
+}
+
+/// Whether a server that was asked for TLS answers without it: it waits for the end of what it takes for a command.
+async fn speaks_without_tls(node: &Node) -> bool {
+    let ConnectionAddr::TcpTls { host, port, .. } = node.connection.addr() else { return false };
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect((host.as_str(), *port)).await?;
+        stream.write_all(b"PING\r\n").await?;
+        let mut answer = [0];
+        stream.read_exact(&mut answer).await?;
+        std::io::Result::Ok(matches!(answer[0], b'+' | b'-'))
+    };
+    matches!(tokio::time::timeout(CONNECT_AT_MOST, ask).await, Ok(Ok(true)))
 }
 
 /// A connection, whether it was closed since, and whether it leads to a replica.
