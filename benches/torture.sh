@@ -3,7 +3,7 @@
 #
 # ENGINE is sqlite, postgres, mysql, redis or nats; Redis and NATS are no stores, so theirs is a SQLite file. The server
 # keeps its data in a temporary folder and is stopped with SIGKILL twice, for 20 seconds each. AUDITQ_TORTURE_PROFILE=dev
-# runs what the tests have built.
+# runs what the tests have built; AUDITQ_TORTURE_BINARY names one that was built before.
 set -euo pipefail
 
 engine=${1:?"which engine? sqlite, postgres, mysql, redis or nats"}
@@ -88,15 +88,23 @@ redis_stop() { kill_server; }
 redis_cut() { redis-cli -p "$port" CLIENT KILL TYPE normal SKIPME yes; }
 redis_urls() { queue="redis://127.0.0.1:$port" store="sqlite:$work/audit.db"; }
 
-nats_make() { :; }
+nats_limit() { printf 'max_connections: %s\njetstream: {store_dir: "%s"}\n' "$1" "$work/data" >"$work/server.conf"; }
+nats_make() { nats_limit 65536; }
 nats_start() {
-  nats-server -a 127.0.0.1 -p "$port" -js -sd "$work/data" -P "$work/pid" -l "$work/server.log" </dev/null >/dev/null 2>&1 &
+  nats-server -c "$work/server.conf" -a 127.0.0.1 -p "$port" -P "$work/pid" -l "$work/server.log" </dev/null >/dev/null 2>&1 &
   wait_for nats_answers
 }
 nats_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$port"); }
 nats_stop() { kill_server; }
-# A NATS server of this age has no way to cut a client off; the kernel has.
-nats_cut() { ss -HK state established "( sport = :$port )" 2>/dev/null; }
+# A server that is told to take fewer connections than it has closes those that are too many. No client is told to go in
+# another way before 2.10.
+nats_cut() {
+  nats_limit 1
+  kill -HUP "$(head -1 "$work/pid")"
+  sleep 0.2
+  nats_limit 65536
+  kill -HUP "$(head -1 "$work/pid")"
+}
 nats_urls() { queue="nats://127.0.0.1:$port" store="sqlite:$work/audit.db"; }
 
 sqlite_urls() { url="sqlite:$work/audit.db" queue=$url store=$url; }
@@ -132,8 +140,12 @@ if [ "$engine" != sqlite ]; then
   hooks+=(--cut-connections "AUDITQ_TORTURE_DO=cut '$script' $engine")
 fi
 "${engine}_urls"
-# A copy, because a build in the meantime would pull it from under the processes.
-profile=${AUDITQ_TORTURE_PROFILE:-release}
-cargo build --profile "$profile" --locked --quiet -p auditq-bench
-cp "${CARGO_TARGET_DIR:-target}/${profile/#dev/debug}/auditq-bench" "$work/auditq-bench"
+binary=${AUDITQ_TORTURE_BINARY:-}
+if [ -z "$binary" ]; then
+  profile=${AUDITQ_TORTURE_PROFILE:-release}
+  cargo build --profile "$profile" --locked --quiet -p auditq-bench
+  binary=${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")/auditq-bench
+fi
+# What is built meanwhile must not change what the processes are started from.
+cp "$binary" "$work/auditq-bench"
 "$work/auditq-bench" torture --queue "$queue" --store "$store" --minutes "$minutes" "${hooks[@]}" "$@"

@@ -56,6 +56,8 @@ fn run_in(args: &Args, url: &str, runtime: &tokio::runtime::Runtime) -> Result<(
 struct Meter {
     wal_bytes: f64,
     transactions: i64,
+    /// `None` where the server was started without `shared_preload_libraries = pg_stat_statements`.
+    statements: Option<i64>,
 }
 
 impl Meter {
@@ -66,13 +68,27 @@ impl Meter {
         let sql = "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8, \
                    (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())";
         let row = client.query_one(sql, &[]).await?;
-        Ok(Self { wal_bytes: row.get(0), transactions: row.get(1) })
+        Ok(Self { wal_bytes: row.get(0), transactions: row.get(1), statements: Self::statements(&client).await? })
+    }
+
+    async fn statements(client: &Client) -> Result<Option<i64>> {
+        let loaded = client.query_one("SELECT current_setting('shared_preload_libraries')", &[]).await?;
+        if !loaded.get::<_, String>(0).contains("pg_stat_statements") {
+            return Ok(None);
+        }
+        client.batch_execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements").await?;
+        let sql = "SELECT coalesce(sum(calls), 0)::int8 FROM pg_stat_statements \
+                   WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        Ok(Some(client.query_one(sql, &[]).await?.get(0)))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     fn since(&self, before: &Self, events: u64) -> Value {
         json!({
             "wal_bytes_per_row": ((self.wal_bytes - before.wal_bytes) / events as f64).round(),
+            "statements_per_row": self.statements.zip(before.statements).map(|(after, before)| {
+                ((after - before) as f64 / events as f64 * 1e4).round() / 1e4
+            }),
             "transactions_per_1000_rows": (self.transactions - before.transactions) as f64 * 1e3 / events as f64,
         })
     }

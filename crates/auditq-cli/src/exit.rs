@@ -62,10 +62,25 @@ pub(crate) fn explain(error: &anyhow::Error) -> (String, Option<String>) {
             text = format!("{text}: {cause}");
         }
     }
+    let setting = setting(error).filter(|_| text.contains("URL") || text.contains("connect"));
+    let named = |hint: &str| setting.map_or_else(|| hint.to_owned(), |setting| format!("{hint} ({setting})"));
     match text.split_once("; ") {
-        Some((what, hint)) => (what.to_owned(), Some(hint.to_owned())),
-        None => (text, None),
+        Some((what, hint)) => (what.to_owned(), Some(named(hint))),
+        None => (text, setting.map(|setting| format!("look at {setting}"))),
     }
+}
+
+/// Where the URL of the engine is set that an error is about.
+fn setting(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| {
+        if cause.is::<auditq_queue::Error>() {
+            Some("`queue.url` in auditq.toml, AUDITQ_QUEUE_URL, or the application's .env with --laravel")
+        } else if cause.is::<auditq_store::Error>() {
+            Some("`store.url` in auditq.toml, AUDITQ_STORE_URL, or the application's .env with --laravel")
+        } else {
+            None
+        }
+    })
 }
 
 #[cfg(test)]

@@ -78,6 +78,9 @@ fn message_of(error: &mysql_async::Error) -> String {
         mysql_async::Error::Server(error) => format!("{} (error {})", error.message.trim_end_matches('.'), error.code),
         mysql_async::Error::Io(IoError::Io(error)) => error.to_string(),
         mysql_async::Error::Io(IoError::Tls(error)) => error.to_string(),
+        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+            "the server offers no TLS; set it up there, or say `ssl-mode=disabled` in the URL".to_owned()
+        }
         mysql_async::Error::Driver(DriverError::ConnectionClosed) => "the connection was closed".to_owned(),
         mysql_async::Error::Driver(DriverError::FromValue { .. } | DriverError::FromRow { .. }) => {
             "a value has not the type of its column".to_owned()

@@ -111,7 +111,8 @@ impl NatsQueue {
         self.desk.prepare().await?;
         {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            if tasks.iter().all(JoinHandle::is_finished) {
+            if tasks.is_empty() || tasks.iter().any(JoinHandle::is_finished) {
+                tasks.iter().for_each(JoinHandle::abort);
                 *tasks = vec![
                     tokio::spawn(watch::follow(Arc::clone(&self.desk))),
                     tokio::spawn(watch::clean_up(Arc::clone(&self.desk))),
@@ -135,7 +136,8 @@ impl NatsQueue {
     fn next_due(&self, queues: &[QueueName]) -> Option<Duration> {
         let (time, books) = (self.desk.lapse(), self.desk.books());
         let tokens = queues.iter().map(|queue| token(queue.as_str()));
-        let open = tokens.filter(|queue| !books.current.is_paused(queue));
+        // What is held of a queue whose stream somebody removed is nothing to come for.
+        let open = tokens.filter(|queue| self.desk.is_known(queue) && !books.current.is_paused(queue));
         let next = open.filter_map(|queue| books.current.next_due(&queue, time.retry_after)).min();
         next.map(|at| Duration::from_micros(at.saturating_sub(time.now)))
     }

@@ -64,6 +64,22 @@ fn a_server_that_is_not_there_is_a_failure_without_the_password() {
     }
 }
 
+/// Whoever is told so knows where to mend it.
+#[test]
+fn what_is_wrong_with_a_server_names_the_setting_and_what_to_do() {
+    let redis = std::env::var("AUDITQ_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
+    let (_, redis) = redis.split_once("://").unwrap();
+    for (queue, store, what, setting) in [
+        ("mysql://u:hunter2@127.0.0.1:1/a", "sqlite:a.db", "start the server", "`queue.url`"),
+        ("nats://u:hunter2@127.0.0.1:1", "sqlite:a.db", "start the server", "AUDITQ_QUEUE_URL"),
+        ("sqlite:a.db", "postgres://u:hunter2@127.0.0.1:1/a", "start the server", "AUDITQ_STORE_URL"),
+        (&format!("rediss://{redis}"), "sqlite:a.db", "the server offers no TLS on that port", "`queue.url`"),
+    ] {
+        let done = world(queue, store).run("queue size").failed(&[what, setting]);
+        assert!(!done.stderr.contains("hunter2"), "{done:?}");
+    }
+}
+
 #[test]
 fn the_log_beside_a_queue_in_redis_is_looked_at_and_not_made() {
     let redis = std::env::var("AUDITQ_TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());

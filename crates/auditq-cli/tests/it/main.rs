@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod doctor_servers;
 mod full_disk;
+mod held;
 mod help;
 mod idle;
 mod init;

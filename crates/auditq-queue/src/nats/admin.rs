@@ -14,6 +14,9 @@ use crate::{Control, FailedFilter, FailedPage, MessageId, QueueAdmin, QueueName,
 /// How many messages are looked at to find the oldest that nobody has taken.
 const LOOKED_AT_MAX: usize = 20;
 
+/// How long after a message was handed out its record is in the ledger, as a rule.
+const ON_ITS_WAY_AT_MOST: Duration = Duration::from_millis(500);
+
 /// What is wrong with a server that loses what it has not written through.
 const NOT_SYNCED: &str = "a power cut at the server costs up to two minutes of messages, because it writes its files through \
     only so often: keep `replicas=3` in the URL with a cluster of three on machines apart, or set `sync_interval: always` \
@@ -165,7 +168,7 @@ impl Desk {
             let Some(found) = streams::get(&self.link, &stream, &which).await? else { return Ok(None) };
             let known: Option<Entry> = self.books().current.get(queue, found.seq);
             if known.is_none() {
-                return Ok(Some(Self::note_of(queue, &found)?.due()));
+                return Ok(Some(found.note().due()));
             }
             from = found.seq + 1;
         }
@@ -175,17 +178,26 @@ impl Desk {
     /// Has everything handed out anew where messages are in nobody's hands: neither to be handed out, nor in the ledger.
     ///
     /// That is what a power cut can leave, when the server has kept what was last said to one stream and not to another.
-    async fn find_forgotten(&self, queue: &str) -> Result<()> {
-        let stream = self.names.messages(queue);
-        let Some(workers) = streams::consumer_info(&self.link, &stream, WORKERS).await? else { return Ok(()) };
-        if workers.num_pending > 0 || workers.num_ack_pending > 0 {
-            return Ok(());
-        }
-        let Some(info) = streams::info(&self.link, &stream).await? else { return Ok(()) };
-        let counts = self.books().current.counts(queue, self.lapse());
-        if info.state.messages > counts.held + counts.delayed + counts.due {
-            self.hand_out_anew(queue).await?;
+    pub(super) async fn find_forgotten(&self, queue: &str) -> Result<()> {
+        // Where others are at work a message may be on its way from one to the other.
+        if self.are_forgotten(queue).await? {
+            tokio::time::sleep(ON_ITS_WAY_AT_MOST).await;
+            if self.are_forgotten(queue).await? {
+                self.hand_out_anew(queue).await?;
+            }
         }
         Ok(())
+    }
+
+    async fn are_forgotten(&self, queue: &str) -> Result<bool> {
+        let stream = self.names.messages(queue);
+        let Some(workers) = streams::consumer_info(&self.link, &stream, WORKERS).await? else { return Ok(false) };
+        if workers.num_pending > 0 || workers.num_ack_pending > 0 {
+            return Ok(false);
+        }
+        let Some(info) = streams::info(&self.link, &stream).await? else { return Ok(false) };
+        let exact = self.catch_up().await?;
+        let counts = self.books().current.counts(queue, self.lapse());
+        Ok(exact && info.state.messages > counts.held + counts.delayed + counts.due)
     }
 }

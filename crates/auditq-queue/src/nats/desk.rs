@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_nats::RequestErrorKind;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 use tokio::sync::{Notify, OnceCell, watch};
@@ -118,22 +119,28 @@ impl Desk {
         self.prepared
             .get_or_try_init(|| async {
                 let client = self.link.client().await?;
-                // Asked once and not again: where JetStream is off nobody answers.
+                // Nobody answers where it is off, and for a moment while the server reads its configuration anew.
                 let asked = client.request("$JS.API.INFO", bytes::Bytes::new()).await;
-                if asked.is_err_and(|error| error.kind() == async_nats::RequestErrorKind::NoResponders) {
+                let unanswered = asked.is_err_and(|error| error.kind() == RequestErrorKind::NoResponders);
+                if unanswered && !client.server_info().jetstream {
                     let place = &self.link.target.place;
                     let message = format!("cannot use {place}: JetStream is off; start the server with `-js`");
                     return Err(Error::new(ErrorKind::Misconfigured, DRIVER, message));
                 }
-                let (names, link) = (&self.names, &self.link);
-                let mut ledger = streams::stream(link, &names.ledger(), &names.all("l"), true, None);
-                ledger["subjects"] = json!([names.all("c"), names.all("l")]);
-                ledger["discard"] = json!("old");
-                streams::ensure(link, &ledger).await?;
-                streams::ensure(link, &streams::stream(link, &names.parts(), &names.all("p"), true, None)).await
+                self.make_shared().await
             })
             .await
             .copied()
+    }
+
+    /// Makes the streams that all queues share, unless they are there.
+    pub(super) async fn make_shared(&self) -> Result<()> {
+        let (names, link) = (&self.names, &self.link);
+        let mut ledger = streams::stream(link, &names.ledger(), &names.all("l"), true, None);
+        ledger["subjects"] = json!([names.all("c"), names.all("l")]);
+        ledger["discard"] = json!("old");
+        streams::ensure(link, &ledger).await?;
+        streams::ensure(link, &streams::stream(link, &names.parts(), &names.all("p"), true, None)).await
     }
 
     /// Waits until the ledger was read once.
@@ -184,8 +191,13 @@ impl Desk {
         }
     }
 
-    fn is_known(&self, token: &str) -> bool {
+    pub(super) fn is_known(&self, token: &str) -> bool {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(token)
+    }
+
+    /// The tokens of the queues that this process has used.
+    pub(super) fn known_queues(&self) -> Vec<String> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Streams may have been removed by hand: looks for them anew.

@@ -14,6 +14,10 @@ const NO_MESSAGE: u64 = 10037;
 const NO_SEQUENCE: u64 = 10043;
 const WRONG_LAST: u64 = 10071;
 
+/// What is to be done about a server that is full.
+const FULL: &str = "; raise `max_file_store` on the server or the limits of the account: until then messages are neither taken \
+    in nor handed out, and none is lost";
+
 /// How JetStream refuses.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Refusal {
@@ -58,19 +62,15 @@ pub(super) fn explain(operation: &str, place: &str, refusal: &Refusal) -> Error 
         10039 | 10076 => (Misconfigured, "; start the server with `-js`, or enable JetStream for the account"),
         10074 => (Misconfigured, "; take `replicas` out of the URL, or name a server of a cluster"),
         10005 => (Misconfigured, "; lower `replicas` in the URL, or start more servers of the cluster"),
-        10002 | 10028 | 10047 | 10077 => (
-            Unavailable,
-            "; raise `max_file_store` on the server or the limits of the account, or let workers empty the queue",
-        ),
+        // Of the server or the account, so that the ledger takes nothing either.
+        10002 | 10023 | 10028 | 10047 => (Unavailable, FULL),
+        10077 => (Unavailable, "; raise `max_bytes` of the stream, or let workers empty the queue"),
         10065 => (
             Misconfigured,
             "; another stream listens to the same subjects: choose another prefix in the URL, nats://HOST/PREFIX",
         ),
         NAME_IN_USE => (Misconfigured, "; choose another prefix in the URL, nats://HOST/PREFIX"),
-        _ if words.contains("maximum bytes exceeded") || words.contains("insufficient") => (
-            Unavailable,
-            "; raise `max_file_store` on the server or the limits of the account, or let workers empty the queue",
-        ),
+        _ if words.contains("insufficient") => (Unavailable, FULL),
         _ => (Unavailable, ""),
     };
     let code = refusal.err_code;

@@ -74,6 +74,8 @@ pub(super) async fn fetch(
     let place = &link.target.place;
     let failed = |error: String| unavailable(OPERATION, place, &error);
     let client = link.client().await?;
+    let mut losses = link.losses();
+    losses.mark_unchanged();
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| failed(error.to_string()))?;
     let mut body = json!({ "batch": limit, "no_wait": true });
@@ -89,6 +91,8 @@ pub(super) async fn fetch(
             Ok(Some(message)) => message,
             // What was delivered is in hand; the rest comes again.
             _ if !found.is_empty() => break,
+            // The question or its answer went with it, which says nothing of the consumer.
+            _ if losses.has_changed().unwrap_or(true) => return Err(failed("the connection was lost".to_owned())),
             // No answer comes for a consumer that there is not, and on 2.9 for one that counts messages which were removed.
             // A server that does not answer this either is away.
             _ => {

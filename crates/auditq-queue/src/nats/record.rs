@@ -123,6 +123,12 @@ impl Note {
         })
     }
 
+    /// That of a message with this line, which was taken then; one that somebody else has published has none.
+    pub(super) fn of(line: Option<&str>, taken_at: u64, bytes: usize) -> Self {
+        let foreign = Self { at: taken_at, delay: 0, bytes: bytes as u64, parts: None };
+        line.and_then(Self::read).unwrap_or(foreign)
+    }
+
     pub(super) fn due(self) -> u64 {
         self.at.saturating_add(self.delay)
     }

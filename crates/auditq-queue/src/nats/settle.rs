@@ -7,11 +7,10 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::desk::{Changed, Desk, all};
-use super::errors::corrupt;
 use super::link::{Published, expect_last};
 use super::mirror::Entry;
 use super::names::{escape, token};
-use super::record::{FailedNote, ID, LINE, Note, Parts, REASON, Record, State, headers};
+use super::record::{FailedNote, ID, LINE, Parts, REASON, Record, State, headers};
 use super::streams::{self, Stored};
 use super::time::micros;
 use crate::message::check_text;
@@ -27,6 +26,15 @@ struct Held<'r> {
     nonce: u64,
     receipt: &'r Receipt,
     left: Option<&'r Bytes>,
+}
+
+/// A record that is over, and that nobody has removed.
+pub(super) struct Left {
+    pub(super) queue: String,
+    pub(super) number: u64,
+    pub(super) entry: Entry,
+    /// When the server took it, in microseconds since 1970.
+    pub(super) written_at: u64,
 }
 
 /// What is to become of messages.
@@ -89,7 +97,10 @@ impl Desk {
             let held = read(receipt, left).filter(is_first);
             async move {
                 let settled = match held {
-                    Some(held) => self.settle_one(&held, fate, (now, place)).await?,
+                    Some(held) => self.settle_one(&held, fate, (now, place)).await.inspect_err(|_| {
+                        // Somebody may have removed the stream that it goes to.
+                        self.forget_queue(&held.token);
+                    })?,
                     None => false,
                 };
                 Ok((!settled).then(|| receipt.clone()))
@@ -125,7 +136,10 @@ impl Desk {
         match fate {
             Fate::Extend | Fate::Free(..) => {}
             // A crash before or within leaves a record that says what is to be done; see `watch::finish`.
-            Fate::Done | Fate::Buried(_) => self.finish(&held.token, held.number, &changed).await?,
+            Fate::Done | Fate::Buried(_) => {
+                self.finish(&held.token, held.number, &changed).await?;
+                self.retire(changed.seq);
+            }
         }
         if left.is_some() && entry.record.parts.is_some() {
             self.drop_parts(&held.token, entry.record.parts).await?;
@@ -188,7 +202,7 @@ impl Desk {
     /// The id of a message, escaped.
     async fn id_of(&self, held: &Held<'_>) -> Result<String> {
         let found = self.message(&held.token, held.number).await?;
-        Ok(found.as_ref().and_then(|found| found.header(ID)).unwrap_or_default().to_owned())
+        Ok(found.as_ref().map(Stored::id).unwrap_or_default().to_owned())
     }
 
     pub(super) async fn message(&self, queue: &str, number: u64) -> Result<Option<Stored>> {
@@ -207,15 +221,24 @@ impl Desk {
             self.remove_message(queue, number).await?;
             self.drop_parts(queue, entry.record.parts).await?;
         }
-        // A crash before this leaves a record about a message that has gone, which is found and removed.
-        self.retire(entry.seq);
         Ok(())
+    }
+
+    /// Does what a record says that whoever wrote it has left behind, and removes it.
+    pub(super) async fn finish_left(&self, left: &Left) -> Result<()> {
+        let Left { queue, number, entry, written_at } = left;
+        let message = self.message(queue, *number).await?;
+        // In a stream that was removed and made anew, or that a power cut has shortened, numbers come again.
+        let is_of_another = message.is_some_and(|message| message.taken_at() > *written_at);
+        if !is_of_another {
+            self.finish(queue, *number, entry).await?;
+        }
+        streams::remove(&self.link, &self.names.ledger(), entry.seq).await.map(drop)
     }
 
     /// Puts a message among the failed ones, unless it is there.
     async fn add_failed(&self, queue: &str, message: &Stored, entry: &Entry) -> Result<()> {
-        let of_message = || corrupt(&format!("message {} of the queue {queue}", message.seq));
-        let id = message.header(ID).ok_or_else(of_message)?;
+        let id = message.id();
         let Record { at, bytes, parts, .. } = entry.record;
         let reason = self.reason_of(queue, message.seq).await?;
         let note = FailedNote { at, bytes, parts, number: message.seq };
@@ -253,11 +276,5 @@ impl Desk {
         let which = json!({ "last_by_subj": self.names.record(queue, number) });
         let record = streams::get(&self.link, &self.names.ledger(), &which).await?;
         Ok(record.as_ref().and_then(|record| record.header(REASON)).map_or_else(|| escape("unknown"), str::to_owned))
-    }
-
-    /// What a message says of itself.
-    pub(super) fn note_of(queue: &str, message: &Stored) -> Result<Note> {
-        let line = message.header(LINE).and_then(Note::read);
-        line.ok_or_else(|| corrupt(&format!("message {} of the queue {queue}", message.seq)))
     }
 }

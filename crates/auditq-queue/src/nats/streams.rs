@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::DRIVER;
 use super::errors::{NAME_IN_USE, Refusal, corrupt, explain};
 use super::link::Link;
+use super::record::{ID, LINE, Note};
+use super::time;
 use crate::{Error, ErrorKind, QueueName, Result};
 
 /// The consumer that hands each message of a queue to one of the workers.
@@ -78,7 +80,8 @@ pub(super) struct Stored {
     pub(super) seq: u64,
     pub(super) payload: Bytes,
     /// When the server took it, RFC 3339 in UTC.
-    pub(super) time: String,
+    time: String,
+    subject: String,
     headers: String,
 }
 
@@ -94,6 +97,21 @@ impl StreamConfig {
 }
 
 impl Stored {
+    /// When the server took it, in microseconds since 1970.
+    pub(super) fn taken_at(&self) -> u64 {
+        time::read(&self.time).unwrap_or_default()
+    }
+
+    /// The id that it carries, escaped; of one that somebody else has published, what its subject ends with.
+    pub(super) fn id(&self) -> &str {
+        self.header(ID).unwrap_or_else(|| self.subject.rsplit('.').next().unwrap_or_default())
+    }
+
+    /// What it says of itself.
+    pub(super) fn note(&self) -> Note {
+        Note::of(self.header(LINE), self.taken_at(), self.payload.len())
+    }
+
     /// A header's value.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
@@ -222,6 +240,8 @@ pub(super) async fn get(link: &Link, stream: &str, which: &Value) -> Result<Opti
         data: String,
         #[serde(default)]
         time: String,
+        #[serde(default)]
+        subject: String,
     }
     const OPERATION: &str = "read a message";
     let answer = link.try_api(OPERATION, &format!("STREAM.MSG.GET.{stream}"), which).await?;
@@ -231,6 +251,7 @@ pub(super) async fn get(link: &Link, stream: &str, which: &Value) -> Result<Opti
         seq: message.seq,
         payload: decode(&message.data)?.into(),
         time: message.time,
+        subject: message.subject,
         headers: String::from_utf8_lossy(&decode(&message.hdrs)?).into_owned(),
     }))
 }

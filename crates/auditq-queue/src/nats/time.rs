@@ -48,7 +48,7 @@ impl Time {
         let taken = Instant::now();
         // Another worker's may be the last by now, which was taken even later.
         let found = streams::get(link, &names.ledger(), &json!({ "last_by_subj": subject })).await?;
-        let time = found.and_then(|found| read(&found.time)).ok_or_else(|| {
+        let time = found.map(|found| found.taken_at()).filter(|time| *time > 0).ok_or_else(|| {
             Error::new(ErrorKind::Misconfigured, DRIVER, "cannot read the time: the server's answer is odd")
         })?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((taken, time));
@@ -57,7 +57,7 @@ impl Time {
 }
 
 /// Reads `2026-11-24T12:56:11.123456789Z`, as microseconds since 1970.
-fn read(text: &str) -> Option<u64> {
+pub(super) fn read(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let [year, month, day]: [u64; 3] = numbers(date, '-')?;
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::desk::{Changed, Desk, all};
 use super::errors::corrupt;
-use super::fetch::{Delivery, fetch, header, line_and_id};
+use super::fetch::{Delivery, fetch, header};
 use super::link::{Published, expect_last};
 use super::mirror::Entry;
 use super::names::{escape, token};
-use super::record::{ID, Note, RETRIED, Record, State, headers};
+use super::record::{ID, LINE, Note, RETRIED, Record, State, headers};
 use super::settle::receipt;
 use super::streams::{self, WORKERS};
 use super::time::micros;
@@ -26,8 +26,9 @@ use super::DRIVER;
 /// How many messages one reservation takes at the most, however many are asked for.
 const TAKEN_MAX: usize = 2_000;
 
-/// After how long it is doubted that a message that was handed out is still there.
-const FRESH_FOR: Duration = Duration::from_secs(5);
+/// After how long it is doubted that a message that was handed out is still there: before the record of one that is
+/// done goes, as it does after [`OVER_FOR`](super::watch::OVER_FOR).
+const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// A message that may be taken.
 enum Candidate {
@@ -60,7 +61,12 @@ impl Desk {
         let mut seen = HashSet::new();
         let once: Vec<_> = batch.iter().filter(|message| seen.insert((&message.queue, &message.id))).collect();
         let (new, call) = (self.without_failed(once).await?, fastrand::u64(..));
-        all(new.into_iter().map(|message| self.push_one(message, call))).await?;
+        let pushed = all(new.into_iter().map(|message| self.push_one(message, call))).await;
+        if pushed.is_err() {
+            // Somebody may have removed the streams.
+            batch.iter().for_each(|message| self.forget_queue(&token(message.queue.as_str())));
+        }
+        pushed?;
         self.wake().await
     }
 
@@ -107,8 +113,10 @@ impl Desk {
         match self.link.publish("push a message", &subject, &headers, inline).await? {
             Published::At(number) if note.delay > 0 => self.set_aside(&queue, number, note).await.map(drop),
             Published::At(_) => Ok(()),
+            // An earlier try may have put it there, with these parts; if not, they are swept.
+            Published::Refused { perhaps_mine: true } => Ok(()),
             // It is in the queue already.
-            Published::Refused { .. } => self.drop_parts(&queue, parts).await,
+            Published::Refused { perhaps_mine: false } => self.drop_parts(&queue, parts).await,
         }
     }
 
@@ -203,9 +211,11 @@ impl Desk {
     /// A message that was handed out, if it is new and available; what is not is left to the ledger.
     async fn sort_out(&self, queue: &str, message: Message, now: u64) -> Result<Option<Queued>> {
         let delivery = Delivery::read(&message).ok_or_else(|| corrupt("a delivery"))?;
-        let note = Note::read(line_and_id(&message)?.0).ok_or_else(|| corrupt(&format!("message {}", delivery.seq)))?;
+        let line = header(message.headers.as_ref(), LINE);
+        let note = Note::of(line, delivery.taken_at, message.payload.len());
         let is_known = self.books().current.get(queue, delivery.seq).is_some();
-        if !is_known && note.due() <= now {
+        // By the clock of whoever pushed it, which is this one within a few milliseconds.
+        if !is_known && (note.delay == 0 || note.due() <= now) {
             return Ok(Some(((note.due(), delivery.seq), Candidate::New { message, delivery, note })));
         }
         if !is_known {
@@ -281,15 +291,11 @@ impl Desk {
                 self.put_away(queue, &taken).await?;
                 return Ok(None);
             };
-            taken.created_at = Some(Self::note_of(queue, &message)?.at);
+            taken.created_at = Some(message.note().at);
             taken.payload = match taken.record.parts {
-                Some(parts) => {
-                    let loaded = self.load_parts(queue, parts).await?;
-                    Some(
-                        loaded
-                            .ok_or_else(|| corrupt(&format!("the payload of message {} of {queue}", taken.number)))?,
-                    )
-                }
+                // Parts that somebody removed are lost: the message goes on without, is read in vain, and buried. An error
+                // would hold up all that is taken with it.
+                Some(parts) => Some(self.load_parts(queue, parts).await?.unwrap_or_default()),
                 None => Some(message.payload),
             };
             Ok(Some(taken))
@@ -302,7 +308,11 @@ impl Desk {
         let Some(entry) = found.filter(|entry| entry.record == taken.record) else { return Ok(()) };
         let record = Record { state: State::Done, ..taken.record };
         match self.change("put a record away", (queue, taken.number), entry.seq, record, None).await? {
-            Changed::To(entry) => self.finish(queue, taken.number, &entry).await,
+            Changed::To(entry) => {
+                self.finish(queue, taken.number, &entry).await?;
+                self.retire(entry.seq);
+                Ok(())
+            }
             Changed::Lost => Ok(()),
         }
     }

@@ -11,12 +11,13 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::desk::Desk;
+use super::desk::{Desk, all};
 use super::errors::{corrupt, unavailable};
 use super::fetch::{Delivery, header};
 use super::mirror::{Entry, Mirror};
 use super::names::unescape;
 use super::record::{LINE, Record};
+use super::settle::Left;
 use super::streams::{self, ConsumerInfo};
 use super::time::micros;
 use crate::{QueueName, Result};
@@ -29,7 +30,7 @@ const SILENCE_AT_MOST: Duration = Duration::from_secs(7);
 /// How long it rests after a failure.
 const REST: Duration = Duration::from_millis(500);
 /// For how long a record that is over stays, so that every worker hears of it.
-const OVER_FOR: Duration = Duration::from_secs(2);
+pub(super) const OVER_FOR: Duration = Duration::from_secs(2);
 /// How many records that others left behind are seen to at once.
 const SWEPT_MAX: usize = 1_000;
 
@@ -39,16 +40,27 @@ pub(super) async fn follow(desk: Arc<Desk>) {
         if let Err(error) = follow_once(&desk).await {
             *desk.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             tokio::time::sleep(REST).await;
+            // Somebody may have removed the ledger; any other failure is met again when it is followed.
+            drop(desk.make_shared().await);
         }
     }
 }
 
-/// Removes what is over, for as long as the driver lives.
+/// Removes what is over, and finds what is in nobody's hands, for as long as the driver lives.
 pub(super) async fn clean_up(desk: Arc<Desk>) {
+    let in_a_while = || Instant::now() + Duration::from_millis(fastrand::u64(ANEW_EVERY_MS));
+    let mut next = in_a_while();
     loop {
         tokio::time::sleep(OVER_FOR / 2).await;
         // What stays behind over a failure is found when the ledger is read anew.
         drop(desk.remove_retired(OVER_FOR).await);
+        if Instant::now() > next {
+            next = in_a_while();
+            for queue in desk.known_queues() {
+                // Tried again the next time.
+                drop(desk.find_forgotten(&queue).await);
+            }
+        }
     }
 }
 
@@ -63,7 +75,7 @@ struct Reading<'d> {
     count: u64,
     is_read: bool,
     /// Records that are over and that nobody has removed.
-    left: Vec<(String, u64, Entry)>,
+    left: Vec<Left>,
 }
 
 async fn follow_once(desk: &Desk) -> Result<()> {
@@ -91,7 +103,12 @@ async fn follow_once(desk: &Desk) -> Result<()> {
                     return Ok(());
                 }
                 if reading.is_read && !reading.left.is_empty() {
-                    finish(desk, std::mem::take(&mut reading.left)).await?;
+                    let left = std::mem::take(&mut reading.left);
+                    let is_all = left.len() < SWEPT_MAX;
+                    finish(desk, left).await?;
+                    if !is_all {
+                        return Ok(());
+                    }
                 }
             }
             Some(_) = wakes.next() => desk.announce(),
@@ -166,7 +183,7 @@ impl Reading<'_> {
                 let age = desk.time.server_now().saturating_sub(delivery.taken_at);
                 let is_left = record.state.is_over() && age >= micros(desk.retry_after);
                 if !self.is_read && is_left && self.left.len() < SWEPT_MAX {
-                    self.left.push((queue.to_owned(), number, entry));
+                    self.left.push(Left { queue: queue.to_owned(), number, entry, written_at: delivery.taken_at });
                 }
                 if record.state == super::record::State::Free {
                     desk.announce();
@@ -211,11 +228,8 @@ fn note_control(mirror: &mut Mirror, what: &str, line: Option<&str>, seq: u64) {
 }
 
 /// Does what workers left undone that died between two steps.
-async fn finish(desk: &Desk, left: Vec<(String, u64, Entry)>) -> Result<()> {
-    for (queue, number, entry) in left {
-        desk.finish(&queue, number, &entry).await?;
-    }
-    Ok(())
+async fn finish(desk: &Desk, left: Vec<Left>) -> Result<()> {
+    all(left.iter().map(|left| desk.finish_left(left))).await.map(drop)
 }
 
 impl Desk {

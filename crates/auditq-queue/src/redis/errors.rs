@@ -69,16 +69,13 @@ fn advice(operation: &str, code: &str, error: &RedisError) -> (ErrorKind, &'stat
         "OOM" => (Unavailable, "; raise `maxmemory` on the server or let workers empty the queue, nothing was added"),
         "MISCONF" => (Unavailable, "; the server cannot write to its disk: free some space, it goes on by itself"),
         "LOADING" => (Unavailable, "; it reads its data after a start, and answers by itself when it is done"),
-        "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "NOREPLICAS" | "BUSY" => (Unavailable, ""),
+        "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "ASK" | "NOREPLICAS" | "BUSY" => (Unavailable, ""),
         "CROSSSLOT" => (
             Misconfigured,
             "; in a cluster the keys of a queue must share a slot: put its name in braces, such as {audit-logs}",
         ),
-        "MOVED" | "ASK" => (
-            Misconfigured,
-            "; it is a node of a cluster and the queue's keys are on the one named here: put that into the URL, with the \
-             queue's name in braces",
-        ),
+        // Followed already, as often as may help.
+        "MOVED" => (Unavailable, "; the nodes of the cluster do not agree on which has the queue's keys"),
         "WRONGTYPE" => (
             Misconfigured,
             "; something else has a key of the queue's name: use another queue, or a `prefix` in the URL",

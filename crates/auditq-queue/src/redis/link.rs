@@ -1,11 +1,13 @@
 //! Connections to the server that takes writes, found anew when it is lost.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushKind, RedisResult, ScriptInvocation};
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, Cmd, FromRedisValue, PushKind, RedisResult, ScriptInvocation};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 
 use super::errors::{CONNECT, code_of, explain, is_broken, is_refusal};
@@ -24,13 +26,42 @@ const ANSWER_AT_MOST: Duration = Duration::from_secs(15);
 pub(super) struct Link {
     nodes: Vec<Node>,
     current: Mutex<Current>,
+    cluster: Mutex<Cluster>,
 }
+
+/// What the nodes of a cluster have said of where keys are.
+#[derive(Debug, Default)]
+struct Cluster {
+    /// The connections to the nodes that were named, by their addresses.
+    nodes: HashMap<String, Live>,
+    /// Where what is asked for was found last.
+    places: HashMap<String, String>,
+}
+
+/// How often a question is sent on to another node; once, unless slots are moving.
+const REDIRECTS_MAX: usize = 4;
+
+/// How many places of keys are remembered; forgetting them costs a question each.
+const PLACES_MAX: usize = 256;
 
 /// What is to be run.
 #[derive(Clone, Copy)]
 enum Ask<'a> {
     Script(&'a ScriptInvocation<'a>),
     Command(&'a Cmd),
+}
+
+impl Ask<'_> {
+    /// What is asked for, as far as its place in a cluster goes: scripts are for the keys of one queue, as a rule.
+    fn subject(&self) -> String {
+        match self {
+            Self::Script(_) => "scripts".to_owned(),
+            Self::Command(command) => match command.args_iter().nth(1) {
+                Some(redis::Arg::Simple(key)) => format!("key {}", String::from_utf8_lossy(key)),
+                _ => "commands".to_owned(),
+            },
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +88,7 @@ impl std::fmt::Debug for Live {
 
 impl Link {
     pub(super) fn new(nodes: Vec<Node>) -> Self {
-        Self { nodes, current: Mutex::default() }
+        Self { nodes, current: Mutex::default(), cluster: Mutex::default() }
     }
 
     /// The servers, for people.
@@ -89,9 +120,9 @@ impl Link {
     }
 
     async fn run<T: FromRedisValue>(&self, operation: &'static str, ask: Ask<'_>, repeatable: bool) -> Result<T> {
-        let mut may_ask_again = true;
+        let (mut may_ask_again, mut redirects) = (true, 0);
         loop {
-            let mut live = self.live().await?;
+            let mut live = self.live_for(ask).await?;
             let answer = match ask {
                 Ask::Script(script) => script.invoke_async(&mut live.connection).await,
                 Ask::Command(command) => command.query_async(&mut live.connection).await,
@@ -100,6 +131,13 @@ impl Link {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            if let Some(address) = moved_to(&error)
+                && redirects < REDIRECTS_MAX
+            {
+                redirects += 1;
+                self.remember(ask, address).await;
+                continue;
+            }
             if is_broken(&error) {
                 self.forget(&live).await;
             }
@@ -110,6 +148,48 @@ impl Link {
             }
             return Err(explain(operation, &live.place, &error));
         }
+    }
+
+    /// The connection to the node of a cluster that has what is asked for, as far as is known; that of [`Self::live`]
+    /// otherwise.
+    async fn live_for(&self, ask: Ask<'_>) -> Result<Live> {
+        let mut cluster = self.cluster.lock().await;
+        if cluster.places.is_empty() {
+            drop(cluster);
+            return self.live().await;
+        }
+        let Some(address) = cluster.places.get(&ask.subject()).cloned() else {
+            drop(cluster);
+            return self.live().await;
+        };
+        if let Some(live) = cluster.nodes.get(&address).filter(|live| !live.closed.load(Ordering::Acquire)) {
+            return Ok(live.clone());
+        }
+        match self.connect_to(&address).await {
+            Ok(live) => {
+                cluster.nodes.insert(address, live.clone());
+                Ok(live)
+            }
+            // Another node has taken its place, or will: those in the URL know.
+            Err(error) => {
+                cluster.leave(&address);
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect_to(&self, address: &str) -> Result<Live> {
+        let node = self.nodes[0].at(address)?;
+        let (connection, closed) = connect(&node, ANSWER_AT_MOST).await?;
+        Ok(Live { connection, place: node.place.as_str().into(), generation: 0, closed })
+    }
+
+    async fn remember(&self, ask: Ask<'_>, address: String) {
+        let mut cluster = self.cluster.lock().await;
+        if cluster.places.len() >= PLACES_MAX {
+            cluster.places.clear();
+        }
+        cluster.places.insert(ask.subject(), address);
     }
 
     /// The connection that works, or a new one.
@@ -145,6 +225,14 @@ impl Link {
     }
 
     async fn forget(&self, live: &Live) {
+        if live.generation == 0 {
+            let mut cluster = self.cluster.lock().await;
+            let address = cluster.nodes.iter().find(|(_, node)| node.place == live.place);
+            if let Some(address) = address.map(|(address, _)| address.clone()) {
+                cluster.leave(&address);
+            }
+            return;
+        }
         let mut current = self.current.lock().await;
         if current.live.as_ref().is_some_and(|current| current.generation == live.generation) {
             current.live = None;
@@ -160,6 +248,26 @@ impl Link {
         let node = self.nodes.iter().find(|node| *node.place == *place).unwrap_or(&self.nodes[0]);
         Ok(connect(node, at_most).await?.0)
     }
+
+    /// As [`Self::apart`], to the node of a cluster that another has named.
+    pub(super) async fn apart_at(&self, address: &str, at_most: Duration) -> Result<MultiplexedConnection> {
+        Ok(connect(&self.nodes[0].at(address)?, at_most).await?.0)
+    }
+}
+
+impl Cluster {
+    /// Forgets a node that does not answer, and what was found there.
+    fn leave(&mut self, address: &str) {
+        self.nodes.remove(address);
+        self.places.retain(|_, place| place != address);
+    }
+}
+
+/// The address that a node of a cluster names for what another has.
+pub(super) fn moved_to(error: &redis::RedisError) -> Option<String> {
+    let (address, _) = error.redirect_node().filter(|_| code_of(error) == "MOVED")?;
+    // It names none where it does not know itself by one.
+    (!address.starts_with(':')).then(|| address.to_owned())
 }
 
 /// Connects, logs in, and sees to it that the server is no replica.
@@ -171,7 +279,18 @@ async fn connect(node: &Node, answer_at_most: Duration) -> Result<(MultiplexedCo
         }
         first => first,
     };
-    let (connection, closed, is_replica) = connected.map_err(|error| explain(CONNECT, &node.place, &error))?;
+    let (connection, closed, is_replica) = match connected {
+        Ok(connected) => connected,
+        Err(error) if error.is_timeout() && speaks_without_tls(node).await => {
+            let message = format!(
+                "cannot connect to {}: the server offers no TLS on that port; name its port for TLS, or write redis:// for \
+                 a connection without",
+                node.place
+            );
+            return Err(Error::new(ErrorKind::Misconfigured, DRIVER, message));
+        }
+        Err(error) => return Err(explain(CONNECT, &node.place, &error)),
+    };
     if is_replica {
         let message = format!(
             "cannot write to {}: it is a replica; name the server that takes writes, or all of them as HOST,HOST",
@@ -180,6 +299,19 @@ async fn connect(node: &Node, answer_at_most: Duration) -> Result<(MultiplexedCo
         return Err(Error::new(ErrorKind::Unavailable, DRIVER, message));
     }
     Ok((connection, closed))
+}
+
+/// Whether a server that was asked for TLS answers without it: it waits for the end of what it takes for a command.
+async fn speaks_without_tls(node: &Node) -> bool {
+    let ConnectionAddr::TcpTls { host, port, .. } = node.connection.addr() else { return false };
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect((host.as_str(), *port)).await?;
+        stream.write_all(b"PING\r\n").await?;
+        let mut answer = [0];
+        stream.read_exact(&mut answer).await?;
+        std::io::Result::Ok(matches!(answer[0], b'+' | b'-'))
+    };
+    matches!(tokio::time::timeout(CONNECT_AT_MOST, ask).await, Ok(Ok(true)))
 }
 
 /// A connection, whether it was closed since, and whether it leads to a replica.

@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::link::Link;
+use super::link::{Link, moved_to};
 
 /// For how long one command blocks; a server that went away without a word is noticed after it.
 const BLOCK: Duration = Duration::from_secs(5);
@@ -75,5 +75,12 @@ async fn block(link: &Link, key: &str, connection: &mut Option<MultiplexedConnec
     }
     let mut command = redis::cmd("BLMOVE");
     command.arg(key).arg(key).arg("LEFT").arg("RIGHT").arg(BLOCK.as_secs());
-    command.query_async::<Option<Vec<u8>>>(connection.as_mut()?).await.ok().map(|token| token.is_some())
+    match command.query_async::<Option<Vec<u8>>>(connection.as_mut()?).await {
+        Ok(token) => Some(token.is_some()),
+        Err(error) => {
+            *connection = link.apart_at(&moved_to(&error)?, ANSWER_AT_MOST).await.ok();
+            let token = command.query_async::<Option<Vec<u8>>>(connection.as_mut()?).await;
+            token.ok().map(|token| token.is_some())
+        }
+    }
 }

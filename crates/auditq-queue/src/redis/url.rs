@@ -1,6 +1,6 @@
 //! What a URL names: one server or several of which one takes writes, how to log in, and what the keys begin with.
 
-use redis::{ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -14,6 +14,29 @@ pub(super) struct Node {
     pub(super) connection: ConnectionInfo,
     /// For errors: `redis host:6379/0`.
     pub(super) place: String,
+}
+
+impl Node {
+    /// The node of the same cluster at `HOST:PORT`, which is logged in to like this one.
+    ///
+    /// # Errors
+    /// `Unavailable` when that is no address, or this one is a socket.
+    pub(super) fn at(&self, address: &str) -> Result<Self> {
+        let named = || address.rsplit_once(':').and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+        let addr = match (self.connection.addr(), named()) {
+            (ConnectionAddr::Tcp(..), Some((host, port))) => ConnectionAddr::Tcp(host, port),
+            (ConnectionAddr::TcpTls { insecure, tls_params, .. }, Some((host, port))) => {
+                let (insecure, tls_params) = (*insecure, tls_params.clone());
+                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+            }
+            _ => {
+                let message = format!("cannot follow {} to {address:?}, where it says that keys are", self.place);
+                return Err(Error::new(ErrorKind::Unavailable, DRIVER, message));
+            }
+        };
+        let place = format!("redis {addr}/{}", self.connection.redis_settings().db());
+        Ok(Self { connection: self.connection.clone().set_addr(addr), place })
+    }
 }
 
 /// A URL that was read.

@@ -10,6 +10,7 @@ mod nats_server;
 mod nats_support;
 mod pgbouncer;
 mod postgres_database;
+mod redis_cluster;
 mod redis_keys;
 mod redis_server;
 mod redis_support;

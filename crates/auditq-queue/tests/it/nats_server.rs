@@ -315,6 +315,136 @@ async fn what_is_in_nobodys_hands_is_found_at_the_next_start() {
     assert_eq!(take(&next, 5).await.len(), 5);
 }
 
+/// What was in it is gone; what comes after that is not held up, and not taken for what was there before.
+#[tokio::test]
+async fn a_stream_that_somebody_removed_is_made_anew_while_workers_run() {
+    let streams = TestStreams::new().await;
+    let queue = open_for(&streams.url(), SHORT);
+    queue.push(&messages(0..5)).await.unwrap();
+    let held = take(&queue, 5).await;
+    let client = streams.connect().await;
+    for kind in ["messages", "failed"] {
+        streams.api(&format!("STREAM.DELETE.{}-{kind}-audit", streams.prefix), "").await;
+    }
+    let began = std::time::Instant::now();
+    while let Err(error) = queue.push(&messages(10..20)).await {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{error}");
+    }
+    drop(client);
+    let mut found = HashSet::new();
+    while found.len() < 10 {
+        assert!(began.elapsed() < Duration::from_secs(60), "only {found:?} came");
+        for message in queue.reserve(&[name("audit")], 20).await.unwrap() {
+            found.insert(message.payload.clone());
+            let whole = [Remainder::whole(message.receipt)];
+            assert_eq!(queue.bury(&whole, "to see where it goes").await.unwrap(), []);
+        }
+        queue.wait(&[name("audit")], Duration::from_millis(200)).await;
+    }
+    assert_eq!(queue.delete(&held).await.unwrap(), held, "what was there before is nobody's");
+    assert_eq!(sizes(&queue).await.failed, 10);
+}
+
+/// Numbers begin again in a stream that is made anew, and the ledger may know of one with the same number.
+#[tokio::test]
+async fn what_was_left_undone_of_a_removed_stream_is_not_done_to_the_next_one() {
+    let streams = TestStreams::new().await;
+    let queue = open_for(&streams.url(), SHORT);
+    queue.push(&messages(0..1)).await.unwrap();
+    let held = take(&queue, 1).await;
+    drop(queue);
+    let nonce = held[0].id.split('.').nth(1).unwrap();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Auditq", format!("done 1 {nonce} 1700000000000000 12 -"));
+    let request = async_nats::Request::new().headers(headers);
+    let client = streams.connect().await;
+    client.send_request(format!("{}.l.audit.1", streams.prefix), request).await.unwrap();
+    streams.api(&format!("STREAM.DELETE.{}-messages-audit", streams.prefix), "").await;
+    let queue = open_for(&streams.url(), SHORT);
+    queue.push(&messages(5..6)).await.unwrap();
+    tokio::time::sleep(SHORT * 2).await;
+    open_for(&streams.url(), SHORT).migrate().await.unwrap();
+    let began = std::time::Instant::now();
+    let ledger = || async {
+        let info = streams.api(&format!("STREAM.INFO.{}-ledger", streams.prefix), "{\"subjects_filter\":\">\"}").await;
+        info["state"]["subjects"].to_string()
+    };
+    while ledger().await.contains(".l.audit.1") {
+        assert!(began.elapsed() < Duration::from_secs(30), "the record stays: {}", ledger().await);
+        open_for(&streams.url(), SHORT).migrate().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(sizes(&queue).await.ready, 1, "the message of the same number is there");
+}
+
+/// Whoever may publish under the prefix may have published anything: it is handed out like all else, and can be buried.
+#[tokio::test]
+async fn a_message_of_somebody_elses_holds_nothing_up() {
+    let streams = TestStreams::new().await;
+    let queue = open(&streams.url());
+    queue.push(&messages(0..2)).await.unwrap();
+    let client = streams.connect().await;
+    client.request(format!("{}.m.audit.odd", streams.prefix), "not ours".into()).await.unwrap();
+    let taken = queue.reserve(&[name("audit")], 10).await.unwrap();
+    let odd = taken.iter().find(|message| message.payload == "not ours").unwrap();
+    assert_eq!(taken.len(), 3);
+    queue.bury(&[Remainder::whole(odd.receipt.clone())], "nobody can read it").await.unwrap();
+    let failed = queue.failed(&auditq_queue::FailedFilter::default()).await.unwrap().messages;
+    assert_eq!((failed.len(), failed[0].id.as_str()), (1, "odd"));
+    assert_eq!(queue.failed_payload(&MessageId::new("odd")).await.unwrap().unwrap(), b"not ours");
+}
+
+/// Parts that are gone cannot be had back; what is taken with their message can.
+#[tokio::test]
+async fn a_payload_that_somebody_removed_holds_nothing_else_up() {
+    let streams = TestStreams::new().await;
+    let queue = open(&streams.url());
+    let large = NewMessage { payload: Bytes::from("x".repeat(3 << 20)), ..message(0) };
+    queue.push(&[vec![large], messages(1..3)].concat()).await.unwrap();
+    streams.api(&format!("STREAM.PURGE.{}-parts", streams.prefix), "").await;
+    let taken = queue.reserve(&[name("audit")], 10).await.unwrap();
+    let mut lengths: Vec<_> = taken.iter().map(|message| message.payload.len()).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [0, 12, 12]);
+}
+
+/// What was taken is kept, what is refused is said, and with more room it goes on.
+#[tokio::test]
+async fn a_server_that_is_full_says_what_to_raise_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("server.conf");
+    let room = |bytes: &str| {
+        std::fs::write(&config, format!("jetstream {{max_file_store: {bytes}}}")).unwrap();
+    };
+    room("4MB");
+    let mut server = TestServer::start_on(free_port(), &["-c", config.to_str().unwrap()]);
+    let queue = open_for(&server.url(), SHORT);
+    let large = |id: usize| NewMessage { payload: Bytes::from("x".repeat(100_000)), ..message(id) };
+    let (mut pushed, mut refused) = (0, None);
+    while refused.is_none() && pushed < 200 {
+        match queue.push(&[large(pushed)]).await {
+            Ok(()) => pushed += 1,
+            Err(error) => refused = Some(error),
+        }
+    }
+    assert_error(&refused.expect("the server has room for 20 MB"), ErrorKind::Unavailable, "`max_file_store`");
+    assert!(pushed > 10, "{pushed}");
+    server.kill();
+    room("1GB");
+    server.go_on();
+    let began = std::time::Instant::now();
+    let mut found = HashSet::new();
+    while found.len() < pushed {
+        assert!(began.elapsed() < Duration::from_secs(60), "{} of {pushed} came", found.len());
+        let Ok(taken) = queue.reserve(&[name("audit")], 100).await else { continue };
+        for message in taken {
+            found.insert(message.receipt.id.split('.').next().unwrap().to_owned());
+        }
+    }
+    assert_eq!(found.len(), pushed);
+}
+
 /// Three servers that know of each other.
 fn cluster() -> Vec<TestServer> {
     let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
