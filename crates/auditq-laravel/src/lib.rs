@@ -16,6 +16,7 @@ pub mod php;
 mod time;
 
 pub use crypt::{AppKey, CryptError, KeyError, decrypt};
+pub use date::Zone;
 pub use encode::{Cipher, EncodeError, NewJob};
 pub use envelope::{CALL_QUEUED_HANDLER, Envelope, EnvelopeError, JobLimits};
 pub use event::EventError;

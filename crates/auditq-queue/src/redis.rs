@@ -16,6 +16,7 @@ mod keys;
 mod link;
 mod listen;
 mod member;
+mod moving;
 mod scripts;
 mod url;
 mod waiting;
@@ -37,6 +38,7 @@ pub use health::Durability;
 use keys::{Keys, NO_TAG, QueueKeys, SharedKeys};
 use link::Link;
 use listen::Listeners;
+pub(crate) use moving::is_text;
 use waiting::{Held, Left, chunks, remainders};
 
 const DRIVER: &str = "redis";

@@ -1,5 +1,5 @@
 <?php
-// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break
+// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break|wipe
 error_reporting(E_ALL & ~E_DEPRECATED);
 [, $folder, $action] = $argv;
 require "$folder/bootstrap/autoload.php";
@@ -29,6 +29,12 @@ switch ($action) {
         break;
     case 'break':
         App\Jobs\ProcessAuditLog::dispatch(['query_hash' => 'broken', 'username' => 'alice']);
+        break;
+    case 'wipe':
+        $prefix = config('database.redis.options.prefix');
+        foreach ($redis()->keys('*') as $key) {
+            $redis()->del(substr($key, strlen($prefix)));
+        }
         break;
     case 'rows':
         foreach ($audit->table('audit_sql_logs')->orderBy('query_hash')->get() as $row) {

@@ -44,6 +44,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if self.settings.iter().any(|(_, value)| value == "redis") {
+            // Keys that stay behind are untidy, and no reason to fail a test.
+            drop(self.php_output(Path::new(HELPER), &format!("{} wipe", self.dir.path().display())));
+        }
+    }
+}
+
 impl Shop {
     fn new(settings: &[(&'static str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -77,20 +86,34 @@ impl Shop {
         Self::new(&all)
     }
 
+    /// One whose queue is in Redis, under a prefix of its own, with its database in SQLite.
+    fn redis() -> Self {
+        Self::on_redis(&[("DB_CONNECTION", "sqlite"), ("DB_DATABASE", "storage/audit.sqlite")])
+    }
+
+    fn on_redis(database: &[(&'static str, &str)]) -> Self {
+        let prefix = format!("auditq_test_{:08x}_", fastrand::u32(..));
+        Self::new(&[database, &[("QUEUE_CONNECTION", "redis"), ("REDIS_PREFIX", &prefix)]].concat())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     fn php(&self, script: &Path, line: &str) -> Done {
+        Done::of(self.php_output(script, line).unwrap_or_else(|error| {
+            panic!("these tests need PHP and Laravel, see install_laravel in ./check: {error}")
+        }))
+    }
+
+    fn php_output(&self, script: &Path, line: &str) -> std::io::Result<std::process::Output> {
         let mut command = Command::new("php");
         command.arg(script).args(line.split(' ')).current_dir(self.dir.path()).stdin(Stdio::null());
         command.envs(self.settings.iter().map(|(name, value)| (*name, value.as_str())));
         if self.settings.iter().any(|(_, value)| value == "sqlite") {
             command.env("DB_DIR", self.path("storage"));
         }
-        Done::of(command.output().unwrap_or_else(|error| {
-            panic!("these tests need PHP and Laravel, see install_laravel in ./check: {error}")
-        }))
+        command.output()
     }
 
     fn artisan(&self, line: &str) -> Done {
@@ -172,8 +195,7 @@ async fn on_postgres_it_stores_what_laravel_stores() {
 
 #[test]
 fn on_redis_it_stores_what_laravel_stores() {
-    let prefix = format!("auditq_test_{:08x}_", fastrand::u32(..));
-    let shop = Shop::sqlite(&[("QUEUE_CONNECTION", "redis"), ("REDIS_PREFIX", &prefix)]);
+    let shop = Shop::redis();
     shop.stores_what_laravel_stores();
     assert_eq!(shop.run("queue size").ok().stdout.trim(), "0");
 }
@@ -238,4 +260,73 @@ fn laravels_commands_go_on_working_on_failed_jobs() {
     assert!(monitor.stdout.contains("[3]") || monitor.stdout.contains("| 3"), "{monitor:?}");
     shop.artisan("queue:clear database --queue=audit-logs --force").ok();
     assert_eq!(shop.run("queue size").ok().stdout.trim(), "0");
+}
+
+fn settings<'s>(server: &'s [(&'static str, String); 5]) -> [(&'static str, &'s str); 5] {
+    server.each_ref().map(|(name, value)| (*name, value.as_str()))
+}
+
+#[test]
+fn what_fails_in_redis_is_in_failed_jobs_in_sqlite() {
+    Shop::redis().keeps_what_failed_where_laravel_does();
+}
+
+#[tokio::test]
+async fn what_fails_in_redis_is_in_failed_jobs_in_mysql() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::on_redis(&settings(&server)).keeps_what_failed_where_laravel_does();
+}
+
+#[tokio::test]
+async fn what_fails_in_redis_is_in_failed_jobs_in_postgres() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::on_redis(&settings(&server)).keeps_what_failed_where_laravel_does();
+}
+
+impl Shop {
+    fn size(&self) -> String {
+        self.run("queue size").ok().stdout.trim().to_owned()
+    }
+
+    fn failed(&self) -> Vec<serde_json::Value> {
+        self.run("queue failed --json").ok().json()
+    }
+
+    /// Laravel's commands and ours, in turn, on a job that both fail.
+    fn keeps_what_failed_where_laravel_does(&self) {
+        self.help("break");
+        self.run("work --stop-when-empty").ok();
+        assert_eq!(self.size(), "0");
+        let theirs = self.artisan("queue:failed").ok();
+        assert!(theirs.stdout.contains("App\\Jobs\\ProcessAuditLog") && theirs.stdout.contains("redis"), "{theirs:?}");
+        assert!(self.failed()[0]["reason"].as_str().unwrap().contains("holds no SQL"));
+        // Put back by Laravel, failed by us again.
+        self.artisan("queue:retry all").ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("1", 0));
+        self.run("work --stop-when-empty").ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("0", 1));
+        // Put back by us, failed by Laravel.
+        self.run("queue retry all").ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("1", 0));
+        self.artisan("queue:work --queue=audit-logs --stop-when-empty");
+        assert_eq!(self.size(), "0");
+        let failed = self.failed();
+        assert!(failed[0]["reason"].as_str().unwrap().contains("Undefined"), "{}", failed[0]);
+        // By its id, there and back.
+        let id = failed[0]["id"].as_str().unwrap();
+        self.run(&format!("queue:retry {id}")).ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("1", 0));
+        self.run("work --stop-when-empty").ok();
+        self.artisan(&format!("queue:retry {id}")).ok();
+        self.run("work --stop-when-empty").ok();
+        assert_eq!(self.failed()[0]["id"], id);
+        self.artisan(&format!("queue:forget {id}")).ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("0", 0));
+        self.help("break");
+        self.run("work --stop-when-empty").ok();
+        self.run("queue flush").ok();
+        assert!(self.artisan("queue:failed").stdout.contains("No failed jobs"));
+    }
 }
