@@ -9,6 +9,7 @@
 //! known by their ids among each other.
 
 mod admin;
+mod cache;
 mod errors;
 mod failed;
 mod health;
@@ -34,6 +35,7 @@ use crate::clock::Clock;
 use crate::message::RESERVED_BYTES_MAX;
 use crate::{Error, ErrorKind, NewMessage, Queue, QueueName, Receipt, Remainder, Reserved, Result};
 
+pub use cache::RedisCache;
 pub use health::Durability;
 use keys::{Keys, NO_TAG, QueueKeys, SharedKeys};
 use link::Link;

@@ -34,7 +34,7 @@ pub(crate) fn open_store(section: &auditq_config::Store) -> Result<MysqlStore, S
     Ok(MysqlStore::new(open(&section.url)?))
 }
 
-fn open(url: &EngineUrl) -> Result<Database, SettleError> {
+pub(crate) fn open(url: &EngineUrl) -> Result<Database, SettleError> {
     Database::open(url.with_password(), Options::default()).map_err(in_store)
 }
 

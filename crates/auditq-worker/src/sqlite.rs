@@ -33,7 +33,7 @@ pub(crate) fn open_store(section: &auditq_config::Store) -> Result<SqliteStore, 
     Ok(SqliteStore::new(open(&section.url)?))
 }
 
-fn open(url: &EngineUrl) -> Result<Database, SettleError> {
+pub(crate) fn open(url: &EngineUrl) -> Result<Database, SettleError> {
     Database::open(&url.file(), Options::default()).map_err(in_store)
 }
 

@@ -1,5 +1,5 @@
 <?php
-// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break|wipe
+// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break|wipe|mail|chain|mails|cache
 error_reporting(E_ALL & ~E_DEPRECATED);
 [, $folder, $action] = $argv;
 require "$folder/bootstrap/autoload.php";
@@ -29,6 +29,35 @@ switch ($action) {
         break;
     case 'break':
         App\Jobs\ProcessAuditLog::dispatch(['query_hash' => 'broken', 'username' => 'alice']);
+        break;
+    case 'mail':
+        for ($number = 0; $number < 1000; $number++) {
+            App\Jobs\SendMail::dispatch($number)->onQueue('audit-logs');
+        }
+        break;
+    case 'chain':
+        App\Jobs\ProcessAuditLog::withChain([new App\Jobs\SendMail(7)])->dispatch([
+            'query_hash' => 'chained', 'username' => 'alice', 'sql' => 'select 1', 'bindings' => [], 'time' => 1,
+            'connection' => 'app', 'executed_at' => '2024-01-01 00:00:00',
+        ]);
+        break;
+    case 'mails':
+        echo file_exists("$folder/storage/mails") ? count(file("$folder/storage/mails")) : 0, "\n";
+        break;
+    case 'attempts':
+        $tries = $on_redis
+            ? collect($redis()->lrange('queues:audit-logs', 0, -1))
+                ->concat($redis()->zrange('queues:audit-logs:delayed', 0, -1))
+                ->map(fn ($job) => json_decode($job, true)['attempts'])
+            : $audit->table('jobs')->pluck('attempts');
+        echo json_encode(['jobs' => count($tries), 'attempts' => $tries->sum()]), "\n";
+        break;
+    case 'cache':
+        Illuminate\Support\Facades\Schema::connection('audit')->create('cache', function ($table) {
+            $table->string('key')->unique();
+            $table->text('value');
+            $table->integer('expiration');
+        });
         break;
     case 'wipe':
         $prefix = config('database.redis.options.prefix');

@@ -12,6 +12,21 @@ use crate::support::{Done, Running, eventually};
 
 const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/laravel_app.php");
 
+/// A job of another class.
+const SEND_MAIL: &str = "<?php
+namespace App\\Jobs;
+
+class SendMail implements \\Illuminate\\Contracts\\Queue\\ShouldQueue
+{
+    use \\Illuminate\\Foundation\\Bus\\Dispatchable, \\Illuminate\\Bus\\Queueable, \\Illuminate\\Queue\\InteractsWithQueue;
+    public function __construct(public int $number) {}
+    public function handle(): void
+    {
+        file_put_contents(storage_path('mails'), \"{$this->number}\\n\", FILE_APPEND);
+    }
+}
+";
+
 /// A copy of the application, with databases of its own.
 struct Shop {
     dir: TempDir,
@@ -73,7 +88,15 @@ impl Shop {
         assert_ne!(text, named, "the application's config/database.php is another one");
         std::fs::write(config, named).unwrap();
         let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        settings.push(("CACHE_DRIVER", "file".to_owned()));
+        if settings.iter().all(|(name, _)| *name != "CACHE_DRIVER") {
+            settings.push(("CACHE_DRIVER", "file".to_owned()));
+        }
+        let cache = dir.path().join("config/cache.php");
+        let stores =
+            "'stores' => [\n    'database' => ['driver' => 'database', 'table' => 'cache', 'connection' => null],";
+        let text = std::fs::read_to_string(&cache).unwrap().replacen("'stores' => [", stores, 1);
+        std::fs::write(cache, text).unwrap();
+        std::fs::write(dir.path().join("app/Jobs/SendMail.php"), SEND_MAIL).unwrap();
         let shop = Self { dir, settings };
         let lines = shop.settings.iter().map(|(name, value)| format!("{name}=\"{value}\"\n"));
         std::fs::write(shop.path(".env"), lines.collect::<String>()).unwrap();
@@ -328,5 +351,110 @@ impl Shop {
         self.run("work --stop-when-empty").ok();
         self.run("queue flush").ok();
         assert!(self.artisan("queue:failed").stdout.contains("No failed jobs"));
+    }
+}
+
+#[test]
+fn a_restart_that_laravel_asks_for_in_files_ends_the_worker() {
+    Shop::sqlite(&[]).stops_when_laravel_asks_for_it();
+}
+
+#[test]
+fn a_restart_that_laravel_asks_for_in_a_table_ends_the_worker_on_sqlite() {
+    Shop::sqlite(&[("CACHE_DRIVER", "database")]).stops_when_laravel_asks_for_it();
+}
+
+#[tokio::test]
+async fn a_restart_that_laravel_asks_for_in_a_table_ends_the_worker_on_mysql() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::new(&[&settings(&server)[..], &[("CACHE_DRIVER", "database")]].concat()).stops_when_laravel_asks_for_it();
+}
+
+#[tokio::test]
+async fn a_restart_that_laravel_asks_for_in_a_table_ends_the_worker_on_postgres() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::new(&[&settings(&server)[..], &[("CACHE_DRIVER", "database")]].concat()).stops_when_laravel_asks_for_it();
+}
+
+#[test]
+fn a_restart_that_laravel_asks_for_in_redis_ends_the_worker() {
+    let sqlite = [("DB_CONNECTION", "sqlite"), ("DB_DATABASE", "storage/audit.sqlite")];
+    Shop::on_redis(&[&sqlite[..], &[("CACHE_DRIVER", "redis")]].concat()).stops_when_laravel_asks_for_it();
+}
+
+impl Shop {
+    fn stops_when_laravel_asks_for_it(&self) {
+        if self.settings.iter().any(|(name, value)| *name == "CACHE_DRIVER" && value == "database") {
+            self.help("cache");
+        }
+        // What was asked before it started is no concern of its.
+        self.artisan("queue:restart").ok();
+        std::thread::sleep(std::time::Duration::from_millis(1_100));
+        self.artisan("app:workload 5 --user=alice").ok();
+        let mut worker = Running::of(self.auditq("work"));
+        worker.says("stored 5 rows");
+        assert_eq!(self.size(), "0");
+        self.artisan("queue:restart").ok();
+        worker.says("stopped: a restart was asked for");
+        worker.ended().ok();
+    }
+}
+
+/// Its jobs wait while it is down for maintenance, as they do for Laravel's own worker.
+#[test]
+fn while_the_application_is_down_nothing_is_taken() {
+    let shop = Shop::sqlite(&[]);
+    std::fs::create_dir_all(shop.path("storage/framework")).unwrap();
+    std::fs::write(shop.path("storage/framework/down"), "{}").unwrap();
+    shop.artisan("app:workload 5 --user=alice").ok();
+    let mut worker = Running::of(shop.auditq("work"));
+    worker.says("workers on audit-logs");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(shop.size(), "5");
+    std::fs::remove_file(shop.path("storage/framework/down")).unwrap();
+    worker.says("stored 5 rows");
+    worker.terminated().ok();
+}
+
+#[test]
+fn a_thousand_jobs_of_others_hold_up_nothing_on_sqlite() {
+    // One after the other: on SQLite Laravel's worker fails when another process writes.
+    Shop::sqlite(&[]).leaves_to_others_what_is_theirs(false);
+}
+
+#[test]
+fn a_thousand_jobs_of_others_hold_up_nothing_on_redis() {
+    Shop::redis().leaves_to_others_what_is_theirs(true);
+}
+
+impl Shop {
+    fn leaves_to_others_what_is_theirs(&self, together: bool) {
+        self.help("mail");
+        self.help("chain");
+        self.artisan("app:workload 200 --user=alice").ok();
+        let began = std::time::Instant::now();
+        let mut worker = Running::of(self.auditq("work"));
+        worker.says("stored 200 rows");
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+        eventually("what is left to be as it was", || {
+            let left = self.help("attempts").json().remove(0);
+            (&left["jobs"], &left["attempts"]) == (&1_001.into(), &0.into())
+        });
+        if together {
+            // Laravel's own worker gets at them while ours goes on looking for its own.
+            eventually("what is left to Laravel's own worker to be done", || {
+                self.artisan("queue:work --queue=audit-logs --stop-when-empty").ok();
+                self.help("mails").stdout.trim() == "1001" && self.size() == "0"
+            });
+        }
+        let said = worker.terminated().ok().stdout;
+        assert!(said.contains("leaving jobs of App\\Jobs\\SendMail in the queue"), "{said}");
+        assert!(said.contains("leaving chained jobs of App\\Jobs\\ProcessAuditLog in the queue"), "{said}");
+        if !together {
+            self.artisan("queue:work --queue=audit-logs --stop-when-empty").ok();
+        }
+        assert_eq!((self.help("mails").stdout.trim(), self.rows().len()), ("1001", 201));
     }
 }
