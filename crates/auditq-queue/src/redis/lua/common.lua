@@ -97,9 +97,26 @@ local function scan(text)
   return nil
 end
 
+-- The same for a job as Laravel writes it, which begins with its uuid and ends in its attempts: what closes behind them is
+-- the whole object. Most jobs are, and this does not walk through what they hold.
+local function glance(text)
+  local uuid = string.match(text, '^{"uuid":"([%w-]+)",')
+  if not uuid then return nil end
+  local tail_at = math.max(#text - 60, 0)
+  local tail = string.sub(text, tail_at + 1)
+  local first, after = string.match(tail, ',"attempts":()%d+()}$')
+  if not first then first, after = string.match(tail, ',"attempts":()%d+(),"delay":%w+}$') end
+  if not first then return nil end
+  local created_at = string.find(text, ',"createdAt":', 1, true)
+  return {
+    uuid = uuid, first = tail_at + first, last = tail_at + after - 1,
+    created = created_at and string.match(text, '^,"createdAt":(%d+)', created_at),
+  }
+end
+
 -- A job of Laravel's, known by all of its bytes but the number of attempts.
 local function read_laravels(member)
-  local found = scan(member)
+  local found = glance(member) or scan(member)
   if not found then return nil end
   local attempts = tonumber(string.sub(member, found.first, found.last))
   local handle = redis.sha1hex(string.sub(member, 1, found.first - 1) .. '#' .. string.sub(member, found.last + 1))
