@@ -235,6 +235,9 @@ impl<'a> Settings<'a> {
             return Ok(prefix.clone());
         }
         let config = text(&self.dir.join("config/cache.php"))?.unwrap_or_default();
+        if let Some(prefix) = literal(&config, "prefix") {
+            return Ok(prefix.to_owned());
+        }
         Ok(if config.contains("-cache-") {
             format!("{}-cache-", self.slug('-'))
         } else if config.contains("_cache_") {
@@ -250,7 +253,13 @@ impl<'a> Settings<'a> {
         Ok(match store {
             "file" => Cache::Files(self.dir.join("storage/framework/cache/data")),
             "database" => Cache::Database(database.clone()),
-            "redis" => Cache::Redis(self.redis("REDIS_CACHE_DB", "1", &self.redis_prefix()?, "cache")?),
+            "redis" => {
+                let config = text(&self.dir.join("config/cache.php"))?.unwrap_or_default();
+                let store = config.split("'driver' => 'redis'").nth(1).and_then(|rest| rest.split(']').next());
+                let shares = store.and_then(|store| literal(store, "connection")) == Some("default");
+                let (number, default) = if shares { ("REDIS_DB", "0") } else { ("REDIS_CACHE_DB", "1") };
+                Cache::Redis(self.redis(number, default, &self.redis_prefix()?, "cache")?)
+            }
             other => Cache::Unseen(other.to_owned()),
         })
     }
@@ -265,6 +274,14 @@ impl<'a> Settings<'a> {
         let words: Vec<String> = words.map(String::from_iter).filter(|word| !word.is_empty()).collect();
         words.join(&separator.to_string())
     }
+}
+
+/// A value that stands in a file of settings as a plain text: `'key' => 'value'`.
+fn literal<'t>(config: &'t str, key: &str) -> Option<&'t str> {
+    let (_, rest) = config.split_once(&format!("'{key}'"))?;
+    let rest = rest.trim_start().strip_prefix("=>")?.trim_start().strip_prefix('\'')?;
+    let (value, _) = rest.split_once('\'')?;
+    (!value.contains('\\')).then_some(value)
 }
 
 fn text(path: &Path) -> Result<Option<String>, ConfigError> {

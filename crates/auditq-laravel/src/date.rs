@@ -1,5 +1,6 @@
 //! `DateTime`, `DateTimeImmutable` and Carbon, as they are serialized: wall time and a zone.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 
@@ -47,6 +48,25 @@ impl<'v> Date<'v> {
         let wall: DateTime = self.wall.parse().ok()?;
         let zone = zone(self.zone)?;
         zone.to_ambiguous_timestamp(wall).compatible().ok().map(|at| zone.to_offset(at))
+    }
+}
+
+/// The zone of an application: `app.timezone` in its configuration.
+#[derive(Clone, Debug)]
+pub struct Zone(TimeZone);
+
+impl Zone {
+    /// The zone of that name, such as `Europe/Berlin`; `None` when there is none.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        zone(name).map(Self)
+    }
+
+    /// How many seconds its clocks are ahead of UTC at a Unix second.
+    #[must_use]
+    pub fn offset_at(&self, unix: i64) -> i64 {
+        let moment = Timestamp::from_second(unix).unwrap_or(Timestamp::UNIX_EPOCH);
+        self.0.to_offset(moment).seconds().into()
     }
 }
 

@@ -25,6 +25,62 @@ pub struct Decoder {
     pub limits: Limits,
 }
 
+/// What has to be done when a job is done, beside the job itself. Laravel's own worker does it, and nobody else can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Duty {
+    /// The next job of its chain is to be dispatched.
+    Chain,
+    /// Its batch is to be counted.
+    Batch,
+    /// The lock is to be released that keeps it the only one.
+    Unique,
+    /// It is to be dropped when a later one has taken its place.
+    Debounce,
+}
+
+impl Duty {
+    /// What such a job is called.
+    #[must_use]
+    pub fn adjective(self) -> &'static str {
+        match self {
+            Self::Chain => "chained",
+            Self::Batch => "batched",
+            Self::Unique => "unique",
+            Self::Debounce => "debounced",
+        }
+    }
+
+    /// The duty that a job's command and payload tell of. Middleware, and the locks of Laravel up to 11.38 where the class
+    /// says nothing of them in its properties, leave no trace.
+    fn of(envelope: &Envelope, value: &Value<'_>) -> Option<Self> {
+        let document = Document::new(value);
+        let property = |name: &str| {
+            let value = document.property(value.as_object()?, name)?;
+            let is_empty = matches!(value, Value::Null)
+                || value.as_text().is_some_and(str::is_empty)
+                || matches!(value, Value::Array(items) if items.is_empty());
+            (!is_empty).then_some(())
+        };
+        let batch = envelope.fields.get("data").and_then(|data| data.get("batchId"));
+        let is_locked = envelope
+            .fields
+            .get("illuminate:log:context")
+            .and_then(|context| context.get("hidden")?.get("laravel_unique_job_key"))
+            .is_some();
+        if property("chained").is_some() {
+            Some(Self::Chain)
+        } else if property("batchId").is_some() || batch.is_some_and(|id| !id.is_null() && id != "") {
+            Some(Self::Batch)
+        } else if is_locked || ["uniqueLockOwner", "uniqueId", "uniqueFor"].iter().any(|name| property(name).is_some())
+        {
+            Some(Self::Unique)
+        } else {
+            property("debounceOwner").map(|()| Self::Debounce)
+        }
+    }
+}
+
 /// A job, read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
@@ -42,6 +98,8 @@ pub struct Job {
     pub properties: Vec<String>,
     /// What is stored of it.
     pub event: Event,
+    /// What else is to be done when it is done.
+    pub duty: Option<Duty>,
 }
 
 /// A job that cannot be read, and where.
@@ -183,6 +241,7 @@ impl Decoder {
             query_data,
             properties,
             event,
+            duty: Duty::of(envelope, value),
         })
     }
 }

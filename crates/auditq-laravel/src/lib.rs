@@ -16,8 +16,9 @@ pub mod php;
 mod time;
 
 pub use crypt::{AppKey, CryptError, KeyError, decrypt};
+pub use date::Zone;
 pub use encode::{Cipher, EncodeError, NewJob};
 pub use envelope::{CALL_QUEUED_HANDLER, Envelope, EnvelopeError, JobLimits};
 pub use event::EventError;
-pub use job::{Decoder, Job, JobError};
+pub use job::{Decoder, Duty, Job, JobError};
 pub use mapping::{Field, Mapping};

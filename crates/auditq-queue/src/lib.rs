@@ -5,9 +5,14 @@
 mod clock;
 mod control;
 mod error;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod failed_jobs;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod identity;
 mod message;
+#[cfg(feature = "redis")]
+mod parted;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod renewed;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod seconds;
 
@@ -33,9 +38,13 @@ use async_trait::async_trait;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use control::{Control, FailedFilter, FailedMessage, FailedPage, QueueSizes, Selection};
 pub use error::{Error, ErrorKind, Result};
+pub use failed_jobs::{FailedJobs, FailedJobsOptions, GivenUp, Kept, WallClock};
 pub use message::{
     InvalidQueueName, MessageId, NewMessage, QueueName, RESERVED_BYTES_MAX, Receipt, Remainder, Reserved,
 };
+
+#[cfg(feature = "redis")]
+pub use parted::PartedQueue;
 
 /// A durable queue of opaque messages.
 ///

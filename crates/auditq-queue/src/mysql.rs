@@ -11,6 +11,7 @@
 
 mod errors;
 mod failed;
+mod failed_jobs;
 mod health;
 mod schema;
 mod sizes;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 use errors::check;
+pub use failed_jobs::MysqlFailedJobs;
 pub use waiting::delete_in;
 
 const DRIVER: &str = "mysql";

@@ -11,6 +11,7 @@
 
 mod errors;
 mod failed;
+mod failed_jobs;
 mod heads;
 mod health;
 mod schema;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 use errors::check;
+pub use failed_jobs::PostgresFailedJobs;
 use heads::Head;
 use sizes::Beginning;
 pub use waiting::delete_in;

@@ -9,6 +9,7 @@
 //! known by their ids among each other.
 
 mod admin;
+mod cache;
 mod errors;
 mod failed;
 mod health;
@@ -16,6 +17,7 @@ mod keys;
 mod link;
 mod listen;
 mod member;
+mod moving;
 mod scripts;
 mod url;
 mod waiting;
@@ -33,10 +35,12 @@ use crate::clock::Clock;
 use crate::message::RESERVED_BYTES_MAX;
 use crate::{Error, ErrorKind, NewMessage, Queue, QueueName, Receipt, Remainder, Reserved, Result};
 
+pub use cache::RedisCache;
 pub use health::Durability;
 use keys::{Keys, NO_TAG, QueueKeys, SharedKeys};
 use link::Link;
 use listen::Listeners;
+pub(crate) use moving::is_text;
 use waiting::{Held, Left, chunks, remainders};
 
 const DRIVER: &str = "redis";

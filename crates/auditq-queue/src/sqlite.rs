@@ -5,6 +5,7 @@
 //! seconds longer than `retry_after`, never shorter.
 
 mod failed;
+mod failed_jobs;
 mod schema;
 mod waiting;
 
@@ -25,6 +26,7 @@ use crate::{
     QueueSizes, Receipt, Remainder, Reserved, Result, Selection,
 };
 
+pub use failed_jobs::SqliteFailedJobs;
 pub use waiting::delete_in;
 
 const DRIVER: &str = "sqlite";

@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditq_event::{Message, ProducerLabel, Record, Target, is_auditq};
 use auditq_laravel::Job;
@@ -7,7 +7,7 @@ use auditq_queue::{Receipt, Remainder, Reserved};
 use auditq_store::{Amendment, Batch};
 use bytes::Bytes;
 
-use crate::laravel::{LaravelJobs, NotRead};
+use crate::laravel::{Foreign, LaravelJobs, NotRead};
 use crate::retry::RetryPolicy;
 
 /// Longer than any message that a forwarder writes.
@@ -32,8 +32,8 @@ enum Body {
 /// A reserved message that is not stored.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// A job of another class: it is somebody else's.
-    Foreign { receipt: Receipt, class: String },
+    /// It is somebody else's.
+    Foreign { receipt: Receipt, foreign: Foreign },
     /// Nobody can read it.
     Unreadable { receipt: Receipt, attempts: u32, reason: String },
 }
@@ -59,7 +59,7 @@ impl Delivery {
         let body = match laravel {
             Some(laravel) if !is_auditq(&payload) => match laravel.read(&payload) {
                 Ok(job) => Ok(Body::Job(Box::new(job))),
-                Err(NotRead::OtherClass(class)) => return Err(Refused::Foreign { receipt, class }),
+                Err(NotRead::Foreign(foreign)) => return Err(Refused::Foreign { receipt, foreign }),
                 Err(NotRead::Damaged(reason)) => Err(reason),
                 Err(NotRead::Ours) => batch(&payload),
             },
@@ -76,6 +76,40 @@ impl Delivery {
         match &self.body {
             Body::Batch(_) => Cow::Borrowed(workers),
             Body::Job(job) => Cow::Owned(workers.of_job(&job.limits, unix_now())),
+        }
+    }
+
+    /// What is to be given up for before it is tried, if anything: as in Laravel, one try too many.
+    pub(crate) fn is_over(&self, policy: &RetryPolicy) -> Option<String> {
+        match &self.body {
+            Body::Job(job) if policy.is_suspect(self.attempts) => Some(format!(
+                "{} has been attempted too many times: {} tries have ended without a result, and it allows {}",
+                job.class,
+                self.attempts.saturating_sub(1),
+                policy.tries
+            )),
+            _ => None,
+        }
+    }
+
+    /// How long storing it may take: what a job says, else `workers`; zero is without limit.
+    pub(crate) fn timeout(&self, workers: Duration) -> Duration {
+        match &self.body {
+            Body::Batch(_) => workers,
+            Body::Job(job) => job.limits.timeout.map_or(workers, |seconds| Duration::from_secs(seconds.into())),
+        }
+    }
+
+    /// True when it is not to be tried again once that was too long.
+    pub(crate) fn fails_on_timeout(&self) -> bool {
+        matches!(&self.body, Body::Job(job) if job.limits.fail_on_timeout)
+    }
+
+    /// What it is called in a reason.
+    pub(crate) fn class(&self) -> &str {
+        match &self.body {
+            Body::Batch(_) => "the message",
+            Body::Job(job) => &job.class,
         }
     }
 

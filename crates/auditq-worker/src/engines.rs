@@ -9,6 +9,8 @@ use auditq_queue::memory::MemoryQueue;
 use auditq_queue::nats::{NatsQueue, NatsQueueOptions};
 #[cfg(feature = "redis")]
 use auditq_queue::redis::{RedisQueue, RedisQueueOptions};
+#[cfg(feature = "redis")]
+use auditq_queue::{FailedJobs, FailedJobsOptions, PartedQueue, WallClock};
 use auditq_queue::{Queue, QueueAdmin};
 use auditq_store::{LaravelLayout, Store, StoreReader};
 
@@ -58,7 +60,7 @@ impl Engines {
     /// # Errors
     /// As the drivers': `Unavailable` when a server does not answer, `Misconfigured` when it can never work.
     pub async fn open(config: &Config) -> Result<Self, SettleError> {
-        let (queue, admin, queue_home) = open_queue(&config.queue)?;
+        let (queue, admin, queue_home) = open_queue(config)?;
         let (store, reader, store_home) = open_store(config)?;
         let settlement: Arc<dyn Settlement> = match (queue_home, store_home) {
             #[cfg(feature = "mysql")]
@@ -88,7 +90,7 @@ impl Engines {
     /// # Errors
     /// `Misconfigured` when it can never work.
     pub fn queue_as_it_is(config: &Config) -> Result<Arc<dyn QueueAdmin>, SettleError> {
-        let (_, admin, _) = open_queue(&config.queue)?;
+        let (_, admin, _) = open_queue(config)?;
         Ok(admin)
     }
 
@@ -105,7 +107,8 @@ impl Engines {
 type QueueSide = (Arc<dyn Queue>, Arc<dyn QueueAdmin>, QueueHome);
 type StoreSide = (Arc<dyn Store>, Arc<dyn StoreReader>, StoreHome);
 
-fn open_queue(section: &auditq_config::Queue) -> Result<QueueSide, SettleError> {
+fn open_queue(config: &Config) -> Result<QueueSide, SettleError> {
+    let section = &config.queue;
     let url = &section.url;
     let retry_after = Duration::from_secs(section.retry_after_seconds());
     match url.scheme() {
@@ -134,8 +137,17 @@ fn open_queue(section: &auditq_config::Queue) -> Result<QueueSide, SettleError> 
         #[cfg(feature = "redis")]
         Scheme::Redis => {
             let options = RedisQueueOptions { retry_after, ..RedisQueueOptions::default() };
-            let queue = Arc::new(RedisQueue::open(url.with_password(), options)?);
-            Ok((queue.clone(), queue, QueueHome::Apart))
+            let queue = RedisQueue::open(url.with_password(), options)?;
+            match failed_jobs(config)? {
+                Some(failed) => {
+                    let queue = Arc::new(PartedQueue::new(queue, failed));
+                    Ok((queue.clone(), queue, QueueHome::Apart))
+                }
+                None => {
+                    let queue = Arc::new(queue);
+                    Ok((queue.clone(), queue, QueueHome::Apart))
+                }
+            }
         }
         #[cfg(feature = "nats")]
         Scheme::Nats => {
@@ -146,6 +158,35 @@ fn open_queue(section: &auditq_config::Queue) -> Result<QueueSide, SettleError> 
         #[allow(unreachable_patterns, reason = "a build with every engine has none left over")]
         _ => Err(unsupported("queue", url)),
     }
+}
+
+/// Where a Laravel application keeps what failed of a queue that is not in its database; `None` without one.
+#[cfg(feature = "redis")]
+fn failed_jobs(config: &Config) -> Result<Option<Arc<dyn FailedJobs>>, SettleError> {
+    let Some(application) = &config.application else { return Ok(None) };
+    let (url, options) = (&application.database_url, failed_jobs_options(config)?);
+    match url.scheme() {
+        #[cfg(feature = "sqlite")]
+        Scheme::Sqlite => Ok(Some(Arc::new(crate::sqlite::open_failed_jobs(url, options)?))),
+        #[cfg(feature = "mysql")]
+        Scheme::Mysql => Ok(Some(Arc::new(crate::mysql::open_failed_jobs(url, options)?))),
+        #[cfg(feature = "postgres")]
+        Scheme::Postgres => Ok(Some(Arc::new(crate::postgres::open_failed_jobs(url, options)?))),
+        _ => Err(unsupported("store", url)),
+    }
+}
+
+/// Rows as the application writes them: under its connection's name, with times in its zone.
+#[cfg(feature = "redis")]
+fn failed_jobs_options(config: &Config) -> Result<FailedJobsOptions, SettleError> {
+    let zone = auditq_laravel::Zone::named(&config.laravel.timezone);
+    let zone = zone.ok_or_else(|| misconfigured(LaravelError::Timezone(config.laravel.timezone.clone())))?;
+    let wall = WallClock::new(move |unix| zone.offset_at(unix));
+    Ok(FailedJobsOptions { wall, ..FailedJobsOptions::new(config.queue.connection.as_str()) })
+}
+
+fn misconfigured(error: LaravelError) -> SettleError {
+    auditq_store::Error::new(auditq_store::ErrorKind::Misconfigured, "laravel", error).into()
 }
 
 fn open_store(config: &Config) -> Result<StoreSide, SettleError> {
@@ -187,10 +228,7 @@ pub fn laravel_layout(config: &Config) -> Result<Option<LaravelLayout>, SettleEr
     }
     let zone = &config.laravel.timezone;
     let layout = LaravelLayout::new(config.store.columns.clone(), zone);
-    let refuse = || LaravelError::Timezone(zone.clone());
-    let layout = layout
-        .ok_or_else(refuse)
-        .map_err(|error| auditq_store::Error::new(auditq_store::ErrorKind::Misconfigured, "laravel", error))?;
+    let layout = layout.ok_or_else(|| misconfigured(LaravelError::Timezone(zone.clone())))?;
     Ok(Some(layout))
 }
 

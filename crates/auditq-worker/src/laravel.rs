@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use auditq_config::Config;
 use auditq_event::{Limits, Redaction};
-use auditq_laravel::{AppKey, Decoder, Envelope, Field, Job, KeyError, Mapping};
+use auditq_laravel::{AppKey, Decoder, Duty, Envelope, Field, Job, KeyError, Mapping};
 
 /// Settings for Laravel that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +50,14 @@ pub struct LaravelJobs {
     pub decoder: Decoder,
     /// Their classes; jobs of others are left in the queue.
     pub classes: Vec<String>,
-    /// Other classes that were met, and told of.
-    told: Arc<Mutex<BTreeSet<String>>>,
+    /// Jobs of others that were met, and told of.
+    told: Arc<Mutex<BTreeSet<Foreign>>>,
+    /// Until when all workers of the process leave the queue to those whose jobs were met.
+    left_until: Arc<Mutex<Option<Instant>>>,
 }
+
+/// For how long an idle process looks at nothing once it has met jobs of others: their own worker is to find them.
+const COURTESY: Duration = Duration::from_secs(4);
 
 /// As much of a foreign class's name as is told.
 const CLASS_CHARS: usize = 100;
@@ -62,13 +68,21 @@ const TOLD_MAX: usize = 1_000;
 /// The class of our own messages, as Laravel sees them.
 const OURS: &str = "auditq";
 
+/// A job that is left to others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Foreign {
+    pub(crate) class: String,
+    /// What else is to be done for it; `None` when it is its class that is not served.
+    pub(crate) duty: Option<Duty>,
+}
+
 /// A payload that is no job to be stored.
 #[derive(Debug)]
 pub(crate) enum NotRead {
     /// A message of ours, in another order: Redis writes what it pops anew.
     Ours,
-    /// A job of this class.
-    OtherClass(String),
+    /// A job of another class, or one that leaves Laravel's own worker something to do.
+    Foreign(Foreign),
     /// Not to be read, and why.
     Damaged(String),
 }
@@ -80,13 +94,24 @@ impl LaravelJobs {
     /// As [`laravel_decoder`].
     pub fn new(config: &Config, redaction: Redaction, limits: Limits) -> Result<Self, LaravelError> {
         let decoder = laravel_decoder(config, redaction, limits)?;
-        Ok(Self { decoder, classes: config.laravel.jobs.clone(), told: Arc::default() })
+        Ok(Self { decoder, classes: config.laravel.jobs.clone(), told: Arc::default(), left_until: Arc::default() })
     }
 
-    /// True when jobs of this class were not met before.
-    pub(crate) fn is_news(&self, class: &str) -> bool {
+    /// True when such jobs were not met before.
+    pub(crate) fn is_news(&self, foreign: &Foreign) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.len() < TOLD_MAX && told.insert(class.to_owned())
+        told.len() < TOLD_MAX && told.insert(foreign.clone())
+    }
+
+    /// Notes that jobs of others were met.
+    pub(crate) fn met_others(&self) {
+        *self.left_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + COURTESY);
+    }
+
+    /// For how long they are still to be left to their own worker.
+    pub(crate) fn courtesy(&self) -> Option<Duration> {
+        let until = *self.left_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
     pub(crate) fn read(&self, payload: &[u8]) -> Result<Job, NotRead> {
@@ -98,10 +123,14 @@ impl LaravelJobs {
         }
         // A payload need not name the class of its command; then the command itself does.
         if !envelope.is_nameless() && !self.is_stored(class) {
-            return Err(NotRead::of(class));
+            return Err(NotRead::foreign(class, None));
         }
         let job = self.decoder.decode_envelope(&envelope).map_err(|error| damaged(&error))?;
-        if self.is_stored(&job.class) { Ok(job) } else { Err(NotRead::of(&job.class)) }
+        match job.duty {
+            _ if !self.is_stored(&job.class) => Err(NotRead::foreign(&job.class, None)),
+            Some(duty) => Err(NotRead::foreign(&job.class, Some(duty))),
+            None => Ok(job),
+        }
     }
 
     /// As in PHP, the names of classes are the same in either case.
@@ -111,8 +140,8 @@ impl LaravelJobs {
 }
 
 impl NotRead {
-    fn of(class: &str) -> Self {
-        Self::OtherClass(class.chars().take(CLASS_CHARS).collect())
+    fn foreign(class: &str, duty: Option<Duty>) -> Self {
+        Self::Foreign(Foreign { class: class.chars().take(CLASS_CHARS).collect(), duty })
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`Forwarder`] reads the spools of this host into the queue, [`Worker`] turns messages into rows, and [`Runner`]
 //! runs both as the configuration says.
 
+mod cache;
 mod delivery;
 mod engines;
 mod forwarder;
@@ -19,6 +20,7 @@ mod retry;
 mod runner;
 mod settlement;
 mod shutdown;
+mod signs;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod worker;
@@ -32,4 +34,5 @@ pub use retry::{Decision, Failure, RetryPolicy};
 pub use runner::{RunError, Runner, Running};
 pub use settlement::{SettleError, Settled, Settlement, StoreThenDelete};
 pub use shutdown::Shutdown;
+pub use signs::Closed;
 pub use worker::{Worker, WorkerOptions};

@@ -21,11 +21,20 @@ pub(crate) fn open_queue(section: &auditq_config::Queue) -> Result<MysqlQueue, S
     Ok(MysqlQueue::open(open(&section.url)?, options)?)
 }
 
+/// Where failed jobs are kept of a queue that is elsewhere.
+#[cfg(feature = "redis")]
+pub(crate) fn open_failed_jobs(
+    url: &EngineUrl,
+    options: auditq_queue::FailedJobsOptions,
+) -> Result<auditq_queue::mysql::MysqlFailedJobs, SettleError> {
+    Ok(auditq_queue::mysql::MysqlFailedJobs::new(open(url)?, options))
+}
+
 pub(crate) fn open_store(section: &auditq_config::Store) -> Result<MysqlStore, SettleError> {
     Ok(MysqlStore::new(open(&section.url)?))
 }
 
-fn open(url: &EngineUrl) -> Result<Database, SettleError> {
+pub(crate) fn open(url: &EngineUrl) -> Result<Database, SettleError> {
     Database::open(url.with_password(), Options::default()).map_err(in_store)
 }
 

@@ -2,6 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auditq_laravel::Duty;
+
 /// Something that a worker or forwarder did, for people and programs that watch.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -48,10 +50,12 @@ pub enum WorkEvent {
         /// Why.
         reason: String,
     },
-    /// Jobs of a class that is not stored here are left in the queue, without using up a try. Told once a class.
+    /// Jobs that are not stored here are left in the queue, without using up a try. Told once for each kind.
     Declined {
-        /// The class.
+        /// Their class.
         class: String,
+        /// What Laravel's own worker has to do for them; `None` when it is their class that is not served.
+        duty: Option<Duty>,
     },
     /// An engine does not answer; it is tried again after `delay`, and nothing is given up.
     Waiting {
@@ -174,10 +178,12 @@ fn trace(event: &WorkEvent) {
         | WorkEvent::Stopped { .. }
         | WorkEvent::Recovered { .. }
         | WorkEvent::Adopted { .. }
-        | WorkEvent::Declined { .. } => {
+        | WorkEvent::Declined { duty: None, .. } => {
             tracing::info!(target: "auditq", ?event);
         }
-        WorkEvent::Released { .. } | WorkEvent::Waiting { .. } => tracing::warn!(target: "auditq", ?event),
+        WorkEvent::Released { .. } | WorkEvent::Waiting { .. } | WorkEvent::Declined { .. } => {
+            tracing::warn!(target: "auditq", ?event);
+        }
         WorkEvent::Buried { .. } | WorkEvent::GapFound { .. } => tracing::error!(target: "auditq", ?event),
     }
 }

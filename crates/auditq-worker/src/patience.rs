@@ -14,25 +14,55 @@ use crate::worker::Worker;
 pub(crate) enum Setback {
     /// The store refuses an event of it.
     Rejected(SettleError),
+    /// A try took longer than it may, and is not to be repeated.
+    TimedOut,
     /// The worker was asked to end while it waited.
     Interrupted,
     /// A person has to act first.
     Hopeless(SettleError),
 }
 
+/// How long a try may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// Zero is without limit.
+    pub(crate) at_most: Duration,
+    /// Whether it is given up then, instead of tried again.
+    pub(crate) once: bool,
+}
+
+impl Bound {
+    async fn run<T>(self, attempt: impl Future<Output = Result<T, SettleError>>) -> Result<T, SettleError> {
+        if self.at_most.is_zero() {
+            return attempt.await;
+        }
+        let outcome = tokio::time::timeout(self.at_most, attempt).await;
+        outcome.unwrap_or(Err(SettleError::TimedOut(self.at_most.as_secs())))
+    }
+}
+
 impl Worker {
+    /// As long as the worker's own setting lets a try take, and then again.
+    pub(crate) fn usual_bound(&self) -> Bound {
+        Bound { at_most: self.options.timeout, once: false }
+    }
+
     /// Tries until the engine answers, keeping `held` reserved all the while.
-    pub(crate) async fn patiently<T, F>(&self, held: &[Receipt], attempt: impl Fn() -> F) -> Result<T, Setback>
+    pub(crate) async fn patiently<T, F>(
+        &self,
+        held: &[Receipt],
+        bound: Bound,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Setback>
     where
         F: Future<Output = Result<T, SettleError>>,
     {
-        let seconds = self.options.timeout.as_secs();
         let trying = async {
             let mut waits = 0;
             let mut down_since = None;
             loop {
-                let outcome = tokio::time::timeout(self.options.timeout, attempt()).await;
-                let error = match outcome.unwrap_or(Err(SettleError::TimedOut(seconds))) {
+                let error = match bound.run(attempt()).await {
+                    Err(SettleError::TimedOut(_)) if bound.once => return Err(Setback::TimedOut),
                     Ok(value) => {
                         if let Some(since) = down_since.map(|since: Instant| since.elapsed()) {
                             self.tell(&WorkEvent::Recovered { after: since });
@@ -64,10 +94,10 @@ impl Worker {
         T: Default,
         F: Future<Output = auditq_queue::Result<T>>,
     {
-        match self.patiently(&[], || async { Ok(attempt().await?) }).await {
+        match self.patiently(&[], self.usual_bound(), || async { Ok(attempt().await?) }).await {
             Ok(value) => Ok(value),
             // The reservation lapses, the message comes again, and what is stored of it is skipped.
-            Err(Setback::Interrupted) => Ok(T::default()),
+            Err(Setback::Interrupted | Setback::TimedOut) => Ok(T::default()),
             Err(Setback::Rejected(error) | Setback::Hopeless(error)) => Err(error),
         }
     }

@@ -20,12 +20,21 @@ pub(crate) fn open_queue(section: &auditq_config::Queue) -> Result<PostgresQueue
     Ok(PostgresQueue::open(open(&section.url)?, options)?)
 }
 
+/// Where failed jobs are kept of a queue that is elsewhere.
+#[cfg(feature = "redis")]
+pub(crate) fn open_failed_jobs(
+    url: &EngineUrl,
+    options: auditq_queue::FailedJobsOptions,
+) -> Result<auditq_queue::postgres::PostgresFailedJobs, SettleError> {
+    Ok(auditq_queue::postgres::PostgresFailedJobs::new(open(url)?, options))
+}
+
 pub(crate) fn open_store(section: &auditq_config::Store) -> Result<PostgresStore, SettleError> {
     let store = PostgresStore::new(open(&section.url)?);
     Ok(if section.partitions == Partitions::Monthly { store.partitioned_by_month() } else { store })
 }
 
-fn open(url: &EngineUrl) -> Result<Database, SettleError> {
+pub(crate) fn open(url: &EngineUrl) -> Result<Database, SettleError> {
     Database::open(url.with_password(), Options::default()).map_err(in_store)
 }
 

@@ -15,6 +15,7 @@ use crate::observer::{Observer, StopReason, WorkEvent};
 use crate::retry::{Decision, RetryPolicy};
 use crate::settlement::SettleError;
 use crate::shutdown::Shutdown;
+use crate::signs::{Closed, Signs};
 use crate::worker::{Worker, WorkerOptions};
 
 /// How often a worker process looks whether a restart was asked for.
@@ -38,6 +39,7 @@ pub struct Runner {
     shutdown: Shutdown,
     observer: Observer,
     laravel: Option<Arc<LaravelJobs>>,
+    closed: Closed,
 }
 
 /// Why a runner could not start, or had to end.
@@ -73,8 +75,8 @@ impl Runner {
     pub fn new(config: Config) -> Result<Self, RunError> {
         config.validate()?;
         let queues = vec![QueueName::new(config.queue.name.as_str())?];
-        let (limits, shutdown, observer, laravel) = Default::default();
-        Ok(Self { config, queues, limits, shutdown, observer, laravel })
+        let (limits, shutdown, observer, laravel, closed) = Default::default();
+        Ok(Self { config, queues, limits, shutdown, observer, laravel, closed })
     }
 
     /// Takes messages from these queues, earlier ones first, instead of the configured one.
@@ -130,8 +132,17 @@ impl Runner {
     /// An engine that cannot work as configured. What is spooled and queued stays where it is.
     pub async fn run(&self) -> Result<StopReason, RunError> {
         let Some(engines) = self.open_engines().await? else { return Ok(StopReason::Interrupted) };
+        let mut signs = Signs::open(&self.config, &self.queues, self.closed.clone())?;
+        if let Some(signs) = &mut signs {
+            // Before anything is taken; what is asked from now on is news.
+            signs.look().await;
+        }
         let budget = Arc::new(Budget::new(self.limits));
-        if budget.ends_when_empty() { self.drain(&engines, &budget).await } else { self.serve(&engines, &budget).await }
+        if budget.ends_when_empty() {
+            self.drain(&engines, &budget).await
+        } else {
+            self.serve(&engines, &budget, signs).await
+        }
     }
 
     /// Opens the engines; `None` when it was asked to end before they answered.
@@ -188,11 +199,16 @@ impl Runner {
         }
     }
 
-    async fn serve(&self, engines: &Engines, budget: &Arc<Budget>) -> Result<StopReason, RunError> {
+    async fn serve(
+        &self,
+        engines: &Engines,
+        budget: &Arc<Budget>,
+        signs: Option<Signs>,
+    ) -> Result<StopReason, RunError> {
         let why = Arc::new(OnceLock::new());
         let mut forwarder = self.forwarder(engines, self.shutdown.clone());
         let forwarding = tokio::spawn(async move { forwarder.run().await });
-        let watching = tokio::spawn(watch_restart(engines.clone(), self.shutdown.clone(), Arc::clone(&why)));
+        let watching = tokio::spawn(watch_restart(engines.clone(), signs, self.shutdown.clone(), Arc::clone(&why)));
         let worked = self.work(engines, budget).await;
         self.shutdown.request();
         let forwarded = forwarding.await?;
@@ -245,6 +261,7 @@ impl Runner {
                 idle,
                 rest: Duration::from_secs_f64(settings.rest),
                 laravel: self.laravel.clone(),
+                closed: self.closed.clone(),
             },
             queue: Arc::clone(&engines.queue),
             store: Arc::clone(&engines.store),
@@ -277,13 +294,20 @@ impl Runner {
     }
 }
 
-/// Ends the process's workers when a restart is asked for. A queue that does not answer is asked again later.
-async fn watch_restart(engines: Engines, shutdown: Shutdown, why: Arc<OnceLock<StopReason>>) {
+/// Ends the process's workers when a restart is asked for, here or by the Laravel application that is served, and keeps
+/// account of the queues that it asks to leave alone. A queue that does not answer is asked again later.
+async fn watch_restart(engines: Engines, mut signs: Option<Signs>, shutdown: Shutdown, why: Arc<OnceLock<StopReason>>) {
     let mut first = None;
     loop {
-        if let Ok(control) = engines.admin.control().await
-            && control.restart != *first.get_or_insert(control.restart)
-        {
+        let ours = match engines.admin.control().await {
+            Ok(control) => control.restart != *first.get_or_insert(control.restart),
+            Err(_) => false,
+        };
+        let theirs = match &mut signs {
+            Some(signs) => signs.look().await,
+            None => false,
+        };
+        if ours || theirs {
             why.get_or_init(|| StopReason::Restart);
             shutdown.request();
         }

@@ -38,7 +38,7 @@ pub enum SettleError {
     #[error(transparent)]
     Queue(#[from] auditq_queue::Error),
     /// It took longer than a batch may; it may still come to pass.
-    #[error("storing the batch took longer than worker.timeout ({0} s)")]
+    #[error("storing the batch took longer than it may, {0} s: worker.timeout, or what a job says itself")]
     TimedOut(u64),
 }
 

@@ -20,11 +20,20 @@ pub(crate) fn open_queue(section: &auditq_config::Queue) -> Result<SqliteQueue, 
     Ok(SqliteQueue::open(open(&section.url)?, options)?)
 }
 
+/// Where failed jobs are kept of a queue that is elsewhere.
+#[cfg(feature = "redis")]
+pub(crate) fn open_failed_jobs(
+    url: &EngineUrl,
+    options: auditq_queue::FailedJobsOptions,
+) -> Result<auditq_queue::sqlite::SqliteFailedJobs, SettleError> {
+    Ok(auditq_queue::sqlite::SqliteFailedJobs::new(open(url)?, options))
+}
+
 pub(crate) fn open_store(section: &auditq_config::Store) -> Result<SqliteStore, SettleError> {
     Ok(SqliteStore::new(open(&section.url)?))
 }
 
-fn open(url: &EngineUrl) -> Result<Database, SettleError> {
+pub(crate) fn open(url: &EngineUrl) -> Result<Database, SettleError> {
     Database::open(&url.file(), Options::default()).map_err(in_store)
 }
 

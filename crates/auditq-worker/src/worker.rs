@@ -10,16 +10,18 @@ use crate::delivery::{Delivery, Part, Refused};
 use crate::laravel::LaravelJobs;
 use crate::limits::Budget;
 use crate::observer::{Observer, StopReason, WorkEvent};
-use crate::patience::Setback;
+use crate::patience::{Bound, Setback};
 use crate::retry::{Decision, Failure, RetryPolicy};
 use crate::settlement::{SettleError, Settled, Settlement};
 use crate::shutdown::Shutdown;
+use crate::signs::Closed;
 
 /// How soon a worker looks again whether others have left something of the limit.
 const CLAIMED_BY_OTHERS: Duration = Duration::from_millis(20);
 
-/// How long a job of another class is left to those who serve it, before it is looked at again.
-const FOREIGN_DELAY: Duration = Duration::from_secs(3);
+/// For how long a job of somebody else is out of the way, so that what stands behind it is found. Short, because it is out
+/// of its own worker's way too.
+const FOREIGN_DELAY: Duration = Duration::from_secs(1);
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct WorkerOptions {
     pub rest: Duration,
     /// The jobs of a Laravel application that are stored too. None: they are given up like all that cannot be read.
     pub laravel: Option<Arc<LaravelJobs>>,
+    /// Queues that are left alone for now.
+    pub closed: Closed,
 }
 
 /// One worker. Any number may work on the same queue, in one process or in several.
@@ -88,7 +92,7 @@ impl Worker {
             }
             // Asked before the look at the queue: what is pushed in between is not missed.
             let last_look = self.budget.ends_when_empty() && self.budget.is_unfed();
-            match self.queue.reserve(&self.options.queues, claim.messages).await {
+            match self.reserve(claim.messages).await {
                 Ok(batch) if batch.is_empty() => {
                     drop(claim);
                     if last_look {
@@ -115,15 +119,33 @@ impl Worker {
         Ok(StopReason::Interrupted)
     }
 
+    /// Takes messages from the queues that are open.
+    async fn reserve(&self, limit: usize) -> auditq_queue::Result<Vec<Reserved>> {
+        let queues = self.options.closed.open_of(&self.options.queues);
+        if queues.is_empty() { Ok(Vec::new()) } else { self.queue.reserve(&queues, limit).await }
+    }
+
     /// Waits for messages; a push, where the engine can tell of it, ends the wait.
+    ///
+    /// Where there were messages of others, nothing ends it: they are taken no sooner than their own worker can have
+    /// taken them.
     async fn idle(&self) {
-        let idle = spread(self.options.idle);
+        let courtesy = self.options.laravel.as_ref().and_then(|laravel| laravel.courtesy());
+        let idle = courtesy.unwrap_or_else(|| spread(self.options.idle));
         let at_most = self.budget.time_left().map_or(idle, |left| idle.min(left));
+        let queues = self.options.closed.open_of(&self.options.queues);
+        let arrival = async {
+            if queues.is_empty() || courtesy.is_some() {
+                tokio::time::sleep(at_most).await;
+            } else {
+                self.queue.wait(&queues, at_most).await;
+            }
+        };
         let fed_to_the_end = async {
             if self.budget.ends_when_empty() { self.budget.unfed().await } else { std::future::pending().await }
         };
         tokio::select! {
-            () = self.queue.wait(&self.options.queues, at_most) => {}
+            () = arrival => {}
             () = fed_to_the_end => {}
             () = self.shutdown.requested() => {}
         }
@@ -167,10 +189,12 @@ impl Worker {
                 Refused::Unreadable { receipt, attempts, reason } => {
                     self.bury(&[Remainder::whole(receipt)], 0, attempts, &reason).await?;
                 }
-                Refused::Foreign { receipt, class } => {
+                Refused::Foreign { receipt, foreign: job } => {
                     foreign.push(receipt);
-                    if self.options.laravel.as_ref().is_some_and(|laravel| laravel.is_news(&class)) {
-                        self.tell(&WorkEvent::Declined { class });
+                    let Some(laravel) = &self.options.laravel else { continue };
+                    laravel.met_others();
+                    if laravel.is_news(&job) {
+                        self.tell(&WorkEvent::Declined { class: job.class, duty: job.duty });
                     }
                 }
             }
@@ -184,17 +208,47 @@ impl Worker {
     /// Handles by itself a message that was reserved often and never settled.
     async fn settle_alone(&self, suspect: Delivery) -> Result<(), SettleError> {
         let policy = suspect.policy(&self.options.policy);
-        match policy.decide(suspect.attempts, Failure::Abandoned, fastrand::f64()) {
+        let over = suspect.is_over(&policy);
+        let decision = match over {
+            Some(_) => Decision::Bury,
+            None => policy.decide(suspect.attempts, Failure::Abandoned, fastrand::f64()),
+        };
+        match decision {
             Decision::Bury => {
-                let reason = format!("reserved {} times and never settled: its workers died", suspect.attempts);
-                let events = suspect.len();
-                self.bury(&[Remainder::whole(suspect.receipt)], events, suspect.attempts, &reason).await
+                let died = || format!("reserved {} times and never settled: its workers died", suspect.attempts);
+                let (events, attempts, reason) = (suspect.len(), suspect.attempts, over.unwrap_or_else(died));
+                self.bury(&[Remainder::whole(suspect.receipt)], events, attempts, &reason).await
             }
             _ => self.settle_together(vec![suspect]).await,
         }
     }
 
+    /// Stores messages in one step, or finds out which of them it is that cannot be.
+    ///
+    /// One try takes as long as the least of them allows. What takes longer is tried again, because it is the store that
+    /// does not answer; only when others can be stored meanwhile, a job that is not to be tried again is to blame.
     async fn settle_together(&self, deliveries: Vec<Delivery>) -> Result<(), SettleError> {
+        let strict = deliveries.iter().filter(|delivery| delivery.fails_on_timeout()).count();
+        let is_mixed = strict > 0 && strict < deliveries.len();
+        if self.settle_in_time(&deliveries, is_mixed).await? {
+            return Ok(());
+        }
+        let (strict, others): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(Delivery::fails_on_timeout);
+        Box::pin(self.settle_together(others)).await?;
+        for delivery in strict {
+            let one = [delivery];
+            if !self.settle_in_time(&one, true).await? {
+                let [delivery] = one;
+                let reason = format!("{} has timed out: others could be stored, and it could not", delivery.class());
+                let events = delivery.len();
+                self.bury(&[Remainder::whole(delivery.receipt)], events, delivery.attempts, &reason).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores messages; returns false when that took too long, and was to be tried only `once`.
+    async fn settle_in_time(&self, deliveries: &[Delivery], once: bool) -> Result<bool, SettleError> {
         let began = Instant::now();
         let mut batch = Batch::default();
         let unknown: Vec<Vec<Part>> = deliveries.iter().map(|delivery| delivery.add_to(&mut batch)).collect();
@@ -208,22 +262,30 @@ impl Worker {
             .map(|(d, _)| d.receipt.clone())
             .collect();
 
-        let settled = self.patiently(&held, || self.settlement.settle(Arc::clone(&batch), &done)).await;
+        let bound = Bound { at_most: self.least_timeout(deliveries), once };
+        let settled = self.patiently(&held, bound, || self.settlement.settle(Arc::clone(&batch), &done)).await;
         match settled {
             Ok(settled) => {
                 self.tell_stored(&settled, done.len(), began);
                 for (delivery, left) in deliveries.iter().zip(&unknown).filter(|(_, left)| !left.is_empty()) {
                     self.bury_parts(delivery, left).await?;
                 }
-                Ok(())
             }
-            Err(Setback::Rejected(_)) => self.settle_by_parts(&deliveries, &held, began).await,
-            Err(Setback::Interrupted) => self.give_back(held).await,
+            Err(Setback::Rejected(_)) => self.settle_by_parts(deliveries, &held, began).await?,
+            Err(Setback::TimedOut) => return Ok(false),
+            Err(Setback::Interrupted) => self.give_back(&held).await,
             Err(Setback::Hopeless(error)) => {
-                self.give_back(held).await?;
-                Err(error)
+                self.give_back(&held).await;
+                return Err(error);
             }
         }
+        Ok(true)
+    }
+
+    /// The least that one of them allows; zero when none of them has a limit.
+    fn least_timeout(&self, deliveries: &[Delivery]) -> Duration {
+        let timeouts = deliveries.iter().map(|delivery| delivery.timeout(self.options.timeout));
+        timeouts.filter(|timeout| !timeout.is_zero()).min().unwrap_or_default()
     }
 
     /// Finds the events that the store refuses by halving, stores all others, and retries or gives up only those.
@@ -238,6 +300,7 @@ impl Worker {
             .enumerate()
             .flat_map(|(index, delivery)| delivery.parts().into_iter().map(move |part| (index, part)))
             .collect();
+        let bound = Bound { at_most: self.least_timeout(deliveries), once: false };
         let mut refused: Vec<Vec<Part>> = vec![Vec::new(); deliveries.len()];
         let mut total = Settled::default();
         let mut ranges: Vec<_> = std::iter::once(0..parts.len()).collect();
@@ -248,7 +311,8 @@ impl Worker {
             }
             batch.fold();
             let batch = Arc::new(batch);
-            let stored = self.patiently(held, || async { Ok(self.store.insert(Arc::clone(&batch)).await?) }).await;
+            let stored =
+                self.patiently(held, bound, || async { Ok(self.store.insert(Arc::clone(&batch)).await?) }).await;
             match stored {
                 Ok(inserted) => total.inserted += inserted,
                 Err(Setback::Rejected(error)) if range.len() == 1 => {
@@ -260,9 +324,12 @@ impl Worker {
                     ranges.push(middle..range.end);
                     ranges.push(range.start..middle);
                 }
-                Err(Setback::Interrupted) => return self.give_back(held.to_vec()).await,
+                Err(Setback::Interrupted | Setback::TimedOut) => {
+                    self.give_back(held).await;
+                    return Ok(());
+                }
                 Err(Setback::Hopeless(error)) => {
-                    self.give_back(held.to_vec()).await?;
+                    self.give_back(held).await;
                     return Err(error);
                 }
             }
@@ -328,15 +395,13 @@ impl Worker {
         Ok(())
     }
 
-    /// Gives messages back unstored, at once available to others. What an engine that is down cannot take back
-    /// comes back by itself when the reservations lapse.
-    async fn give_back(&self, held: Vec<Receipt>) -> Result<(), SettleError> {
-        let held: Vec<Remainder> = held.into_iter().map(Remainder::whole).collect();
-        let given = tokio::time::timeout(Duration::from_secs(5), self.queue.release(&held, Duration::ZERO)).await;
+    /// Gives messages back unstored, at once available to others, as if they had not been taken: it was nobody's fault.
+    /// What an engine that is down cannot take back comes back by itself when the reservations lapse.
+    async fn give_back(&self, held: &[Receipt]) {
+        let given = tokio::time::timeout(Duration::from_secs(5), self.queue.decline(held, Duration::ZERO)).await;
         if let Ok(Err(error)) = given {
             self.tell(&WorkEvent::Waiting { error: error.to_string(), delay: self.queue.retry_after() });
         }
-        Ok(())
     }
 
     fn tell_stored(&self, settled: &Settled, messages: usize, began: Instant) {

@@ -1,5 +1,5 @@
 <?php
-// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break
+// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break|wipe|mail|chain|mails|attempts|cache|hostile
 error_reporting(E_ALL & ~E_DEPRECATED);
 [, $folder, $action] = $argv;
 require "$folder/bootstrap/autoload.php";
@@ -29,6 +29,69 @@ switch ($action) {
         break;
     case 'break':
         App\Jobs\ProcessAuditLog::dispatch(['query_hash' => 'broken', 'username' => 'alice']);
+        break;
+    case 'mail':
+        for ($number = 0; $number < 1000; $number++) {
+            App\Jobs\SendMail::dispatch($number)->onQueue('audit-logs');
+        }
+        break;
+    case 'chain':
+        App\Jobs\ProcessAuditLog::withChain([new App\Jobs\SendMail(7)])->dispatch([
+            'query_hash' => 'chained', 'username' => 'alice', 'sql' => 'select 1', 'bindings' => [], 'time' => 1,
+            'connection' => 'app', 'executed_at' => '2024-01-01 00:00:00',
+        ]);
+        break;
+    case 'mails':
+        echo file_exists("$folder/storage/mails") ? count(file("$folder/storage/mails")) : 0, "\n";
+        break;
+    case 'attempts':
+        $tries = $on_redis
+            ? collect($redis()->lrange('queues:audit-logs', 0, -1))
+                ->concat($redis()->zrange('queues:audit-logs:delayed', 0, -1))
+                ->map(fn ($job) => json_decode($job, true)['attempts'])
+            : $audit->table('jobs')->pluck('attempts');
+        echo json_encode(['jobs' => count($tries), 'attempts' => $tries->sum()]), "\n";
+        break;
+    case 'cache':
+        Illuminate\Support\Facades\Schema::connection('audit')->create('cache', function ($table) {
+            $table->string('key')->unique();
+            $table->text('value');
+            $table->integer('expiration');
+        });
+        break;
+    case 'hostile':
+        App\Jobs\ProcessAuditLog::dispatch(['sql' => 'select 1', 'username' => 'Zoë']);
+        $real = $audit->table('jobs')->first()->payload;
+        $audit->table('jobs')->delete();
+        $of = fn (string $data) => json_encode(['maxTries' => 1, 'data' => [
+            'commandName' => 'App\Jobs\ProcessAuditLog',
+            'command' => 'O:24:"App\Jobs\ProcessAuditLog":1:{s:9:"queryData";' . $data,
+        ]] + json_decode($real, true));
+        $laughs = 's:3:"sql";s:1:"x";i:0;a:1:{i:0;i:0;}';
+        for ($level = 1; $level < 60; $level++) {
+            $laughs .= "i:$level;a:2:{i:0;R:" . ($level * 3 + 1) . ";i:1;R:" . ($level * 3 + 1) . ';}';
+        }
+        $hostile = [
+            $of(str_repeat('a:1:{i:0;', 1000000)), $of('a:999999999:{'), $of('s:104857600:"x'), $of('a:2:{s:3:"sql";R:1;i:0;r:2;}}'),
+            $of('a:1:{s:4:"self";R:2;}}'), $of('a:61:{' . $laughs . '}}'), $of('s:104857600:"' . str_repeat('x', 100 << 20) . '";}'),
+            "\xff\xfe", str_replace('Zo', "Zo\xc3\x28", $real), str_repeat('[', 8 << 20), '', '{}', '[]', 'null', "a\0b",
+        ];
+        for ($end = 0; $end < strlen($real); $end += 7) {
+            $hostile[] = substr($real, 0, $end);
+        }
+        foreach ($hostile as $payload) {
+            $audit->table('jobs')->insert([
+                'queue' => 'audit-logs', 'payload' => $payload, 'attempts' => 0, 'reserved_at' => null, 'available_at' => time() - 60,
+                'created_at' => time() - 60,
+            ]);
+        }
+        echo count($hostile), "\n";
+        break;
+    case 'wipe':
+        $prefix = config('database.redis.options.prefix');
+        foreach ($redis()->keys('*') as $key) {
+            $redis()->del(substr($key, strlen($prefix)));
+        }
         break;
     case 'rows':
         foreach ($audit->table('audit_sql_logs')->orderBy('query_hash')->get() as $row) {

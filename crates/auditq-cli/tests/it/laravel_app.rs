@@ -12,6 +12,21 @@ use crate::support::{Done, Running, eventually};
 
 const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/laravel_app.php");
 
+/// A job of another class.
+const SEND_MAIL: &str = "<?php
+namespace App\\Jobs;
+
+class SendMail implements \\Illuminate\\Contracts\\Queue\\ShouldQueue
+{
+    use \\Illuminate\\Foundation\\Bus\\Dispatchable, \\Illuminate\\Bus\\Queueable, \\Illuminate\\Queue\\InteractsWithQueue;
+    public function __construct(public int $number) {}
+    public function handle(): void
+    {
+        file_put_contents(storage_path('mails'), \"{$this->number}\\n\", FILE_APPEND);
+    }
+}
+";
+
 /// A copy of the application, with databases of its own.
 struct Shop {
     dir: TempDir,
@@ -44,6 +59,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+impl Drop for Shop {
+    fn drop(&mut self) {
+        if self.settings.iter().any(|(_, value)| value == "redis") {
+            // Keys that stay behind are untidy, and no reason to fail a test.
+            drop(self.php_output(Path::new(HELPER), &format!("{} wipe", self.dir.path().display())));
+        }
+    }
+}
+
 impl Shop {
     fn new(settings: &[(&'static str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -64,7 +88,15 @@ impl Shop {
         assert_ne!(text, named, "the application's config/database.php is another one");
         std::fs::write(config, named).unwrap();
         let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        settings.push(("CACHE_DRIVER", "file".to_owned()));
+        if settings.iter().all(|(name, _)| *name != "CACHE_DRIVER") {
+            settings.push(("CACHE_DRIVER", "file".to_owned()));
+        }
+        let cache = dir.path().join("config/cache.php");
+        let stores =
+            "'stores' => [\n    'database' => ['driver' => 'database', 'table' => 'cache', 'connection' => null],";
+        let text = std::fs::read_to_string(&cache).unwrap().replacen("'stores' => [", stores, 1);
+        std::fs::write(cache, text).unwrap();
+        std::fs::write(dir.path().join("app/Jobs/SendMail.php"), SEND_MAIL).unwrap();
         let shop = Self { dir, settings };
         let lines = shop.settings.iter().map(|(name, value)| format!("{name}=\"{value}\"\n"));
         std::fs::write(shop.path(".env"), lines.collect::<String>()).unwrap();
@@ -77,20 +109,34 @@ impl Shop {
         Self::new(&all)
     }
 
+    /// One whose queue is in Redis, under a prefix of its own, with its database in SQLite.
+    fn redis() -> Self {
+        Self::on_redis(&[("DB_CONNECTION", "sqlite"), ("DB_DATABASE", "storage/audit.sqlite")])
+    }
+
+    fn on_redis(database: &[(&'static str, &str)]) -> Self {
+        let prefix = format!("auditq_test_{:08x}_", fastrand::u32(..));
+        Self::new(&[database, &[("QUEUE_CONNECTION", "redis"), ("REDIS_PREFIX", &prefix)]].concat())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     fn php(&self, script: &Path, line: &str) -> Done {
+        Done::of(self.php_output(script, line).unwrap_or_else(|error| {
+            panic!("these tests need PHP and Laravel, see install_laravel in ./check: {error}")
+        }))
+    }
+
+    fn php_output(&self, script: &Path, line: &str) -> std::io::Result<std::process::Output> {
         let mut command = Command::new("php");
         command.arg(script).args(line.split(' ')).current_dir(self.dir.path()).stdin(Stdio::null());
         command.envs(self.settings.iter().map(|(name, value)| (*name, value.as_str())));
         if self.settings.iter().any(|(_, value)| value == "sqlite") {
             command.env("DB_DIR", self.path("storage"));
         }
-        Done::of(command.output().unwrap_or_else(|error| {
-            panic!("these tests need PHP and Laravel, see install_laravel in ./check: {error}")
-        }))
+        command.output()
     }
 
     fn artisan(&self, line: &str) -> Done {
@@ -172,8 +218,7 @@ async fn on_postgres_it_stores_what_laravel_stores() {
 
 #[test]
 fn on_redis_it_stores_what_laravel_stores() {
-    let prefix = format!("auditq_test_{:08x}_", fastrand::u32(..));
-    let shop = Shop::sqlite(&[("QUEUE_CONNECTION", "redis"), ("REDIS_PREFIX", &prefix)]);
+    let shop = Shop::redis();
     shop.stores_what_laravel_stores();
     assert_eq!(shop.run("queue size").ok().stdout.trim(), "0");
 }
@@ -238,4 +283,206 @@ fn laravels_commands_go_on_working_on_failed_jobs() {
     assert!(monitor.stdout.contains("[3]") || monitor.stdout.contains("| 3"), "{monitor:?}");
     shop.artisan("queue:clear database --queue=audit-logs --force").ok();
     assert_eq!(shop.run("queue size").ok().stdout.trim(), "0");
+}
+
+fn settings<'s>(server: &'s [(&'static str, String); 5]) -> [(&'static str, &'s str); 5] {
+    server.each_ref().map(|(name, value)| (*name, value.as_str()))
+}
+
+#[test]
+fn what_fails_in_redis_is_in_failed_jobs_in_sqlite() {
+    Shop::redis().keeps_what_failed_where_laravel_does();
+}
+
+#[tokio::test]
+async fn what_fails_in_redis_is_in_failed_jobs_in_mysql() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::on_redis(&settings(&server)).keeps_what_failed_where_laravel_does();
+}
+
+#[tokio::test]
+async fn what_fails_in_redis_is_in_failed_jobs_in_postgres() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::on_redis(&settings(&server)).keeps_what_failed_where_laravel_does();
+}
+
+impl Shop {
+    fn size(&self) -> String {
+        self.run("queue size").ok().stdout.trim().to_owned()
+    }
+
+    fn failed(&self) -> Vec<serde_json::Value> {
+        self.run("queue failed --json").ok().json()
+    }
+
+    /// Laravel's commands and ours, in turn, on a job that both fail.
+    fn keeps_what_failed_where_laravel_does(&self) {
+        self.help("break");
+        self.run("work --stop-when-empty").ok();
+        assert_eq!(self.size(), "0");
+        let theirs = self.artisan("queue:failed").ok();
+        assert!(theirs.stdout.contains("App\\Jobs\\ProcessAuditLog") && theirs.stdout.contains("redis"), "{theirs:?}");
+        assert!(self.failed()[0]["reason"].as_str().unwrap().contains("holds no SQL"));
+        // Put back by Laravel, failed by us again.
+        self.artisan("queue:retry all").ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("1", 0));
+        self.run("work --stop-when-empty").ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("0", 1));
+        // Put back by us, failed by Laravel.
+        self.run("queue retry all").ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("1", 0));
+        self.artisan("queue:work --queue=audit-logs --stop-when-empty");
+        assert_eq!(self.size(), "0");
+        let failed = self.failed();
+        assert!(failed[0]["reason"].as_str().unwrap().contains("Undefined"), "{}", failed[0]);
+        // By its id, there and back.
+        let id = failed[0]["id"].as_str().unwrap();
+        self.run(&format!("queue:retry {id}")).ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("1", 0));
+        self.run("work --stop-when-empty").ok();
+        self.artisan(&format!("queue:retry {id}")).ok();
+        self.run("work --stop-when-empty").ok();
+        assert_eq!(self.failed()[0]["id"], id);
+        self.artisan(&format!("queue:forget {id}")).ok();
+        assert_eq!((self.size().as_str(), self.failed().len()), ("0", 0));
+        self.help("break");
+        self.run("work --stop-when-empty").ok();
+        self.run("queue flush").ok();
+        assert!(self.artisan("queue:failed").stdout.contains("No failed jobs"));
+    }
+}
+
+#[test]
+fn a_restart_that_laravel_asks_for_in_files_ends_the_worker() {
+    Shop::sqlite(&[]).stops_when_laravel_asks_for_it();
+}
+
+#[test]
+fn a_restart_that_laravel_asks_for_in_a_table_ends_the_worker_on_sqlite() {
+    Shop::sqlite(&[("CACHE_DRIVER", "database")]).stops_when_laravel_asks_for_it();
+}
+
+#[tokio::test]
+async fn a_restart_that_laravel_asks_for_in_a_table_ends_the_worker_on_mysql() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::new(&[&settings(&server)[..], &[("CACHE_DRIVER", "database")]].concat()).stops_when_laravel_asks_for_it();
+}
+
+#[tokio::test]
+async fn a_restart_that_laravel_asks_for_in_a_table_ends_the_worker_on_postgres() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::new(&[&settings(&server)[..], &[("CACHE_DRIVER", "database")]].concat()).stops_when_laravel_asks_for_it();
+}
+
+#[test]
+fn a_restart_that_laravel_asks_for_in_redis_ends_the_worker() {
+    let sqlite = [("DB_CONNECTION", "sqlite"), ("DB_DATABASE", "storage/audit.sqlite")];
+    Shop::on_redis(&[&sqlite[..], &[("CACHE_DRIVER", "redis")]].concat()).stops_when_laravel_asks_for_it();
+}
+
+impl Shop {
+    fn stops_when_laravel_asks_for_it(&self) {
+        if self.settings.iter().any(|(name, value)| *name == "CACHE_DRIVER" && value == "database") {
+            self.help("cache");
+        }
+        // What was asked before it started is no concern of its.
+        self.artisan("queue:restart").ok();
+        std::thread::sleep(std::time::Duration::from_millis(1_100));
+        self.artisan("app:workload 5 --user=alice").ok();
+        let mut worker = Running::of(self.auditq("work"));
+        worker.says("stored 5 rows");
+        assert_eq!(self.size(), "0");
+        self.artisan("queue:restart").ok();
+        worker.says("stopped: a restart was asked for");
+        worker.ended().ok();
+    }
+}
+
+/// Its jobs wait while it is down for maintenance, as they do for Laravel's own worker.
+#[test]
+fn while_the_application_is_down_nothing_is_taken() {
+    let shop = Shop::sqlite(&[]);
+    std::fs::create_dir_all(shop.path("storage/framework")).unwrap();
+    std::fs::write(shop.path("storage/framework/down"), "{}").unwrap();
+    shop.artisan("app:workload 5 --user=alice").ok();
+    let mut worker = Running::of(shop.auditq("work"));
+    worker.says("workers on audit-logs");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(shop.size(), "5");
+    std::fs::remove_file(shop.path("storage/framework/down")).unwrap();
+    worker.says("stored 5 rows");
+    worker.terminated().ok();
+}
+
+#[test]
+fn a_thousand_jobs_of_others_hold_up_nothing_on_sqlite() {
+    // One after the other: on SQLite Laravel's worker fails when another process writes.
+    Shop::sqlite(&[]).leaves_to_others_what_is_theirs(false);
+}
+
+#[test]
+fn a_thousand_jobs_of_others_hold_up_nothing_on_redis() {
+    Shop::redis().leaves_to_others_what_is_theirs(true);
+}
+
+impl Shop {
+    fn leaves_to_others_what_is_theirs(&self, together: bool) {
+        self.help("mail");
+        self.help("chain");
+        self.artisan("app:workload 200 --user=alice").ok();
+        let began = std::time::Instant::now();
+        let mut worker = Running::of(self.auditq("work"));
+        worker.says("stored 200 rows");
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+        eventually("what is left to be as it was", || {
+            let left = self.help("attempts").json().remove(0);
+            (&left["jobs"], &left["attempts"]) == (&1_001.into(), &0.into())
+        });
+        if together {
+            // Laravel's own worker gets at them while ours goes on looking for its own.
+            eventually("what is left to Laravel's own worker to be done", || {
+                self.artisan("queue:work --queue=audit-logs --stop-when-empty").ok();
+                self.help("mails").stdout.trim() == "1001" && self.size() == "0"
+            });
+        }
+        let said = worker.terminated().ok().stdout;
+        assert!(said.contains("leaving jobs of App\\Jobs\\SendMail in the queue"), "{said}");
+        assert!(said.contains("leaving chained jobs of App\\Jobs\\ProcessAuditLog in the queue"), "{said}");
+        if !together {
+            // What our worker looked at last is out of the way for a moment.
+            eventually("Laravel's own worker to do the rest", || {
+                self.artisan("queue:work --queue=audit-logs --stop-when-empty").ok();
+                self.size() == "0"
+            });
+        }
+        assert_eq!((self.help("mails").stdout.trim(), self.rows().len()), ("1001", 201));
+    }
+}
+
+/// Nesting, counts and lengths that lie, references into themselves, cuts at every seventh byte, a hundred megabytes.
+#[test]
+fn hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
+    let shop = Shop::sqlite(&[]);
+    let hostile: usize = shop.help("hostile").stdout.trim().parse().unwrap();
+    shop.artisan("app:workload 50 --user=alice").ok();
+    let began = std::time::Instant::now();
+    let worker = Running::of(shop.auditq("work"));
+    eventually("an empty queue", || shop.size() == "0");
+    assert!(began.elapsed() < std::time::Duration::from_secs(40), "{:?}", began.elapsed());
+    let peak = worker.peak_bytes();
+    assert!(peak < 700 << 20, "{peak} bytes");
+    worker.terminated().ok();
+    assert_eq!(shop.rows().len(), 50);
+    let failed = shop.run("queue failed --json --limit 0").ok().json();
+    assert_eq!(failed.len(), hostile);
+    for failed in failed {
+        let reason = failed["reason"].as_str().unwrap();
+        let says_where = ["at byte", "limit of", "no job of Laravel's", "under sql, query,", "no query data"];
+        assert!(says_where.iter().any(|part| reason.contains(part)), "{reason}");
+        assert!(reason.len() < 2_000, "{reason}");
+    }
 }

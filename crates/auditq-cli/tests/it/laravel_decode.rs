@@ -31,6 +31,9 @@ fn a_job_is_shown_as_what_laravel_dispatched_with_what_would_be_stored() {
         for part in ["envelope", "encrypted", "query_data"] {
             assert_eq!(shown[part], expected[part], "{name}: {part}");
         }
+        let kind = ["chain", "batch"].into_iter().find(|kind| name.contains(kind));
+        let why = kind.map(|kind| format!("it is {kind}ed: it stays in the queue for Laravel's own worker"));
+        assert_eq!(shown["why"].as_str(), why.as_deref(), "{name}");
         let event = &shown["event"];
         assert_eq!(
             event["sql"].as_str().unwrap().split(' ').next(),

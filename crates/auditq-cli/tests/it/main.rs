@@ -7,7 +7,6 @@ mod demo;
 mod doctor;
 mod doctor_servers;
 mod full_disk;
-mod held;
 mod help;
 mod idle;
 mod init;

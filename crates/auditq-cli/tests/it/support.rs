@@ -245,6 +245,13 @@ impl Running {
         self.child.id()
     }
 
+    /// The most memory that it has held at one time.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     pub(crate) fn stdout(&self) -> String {
         self.said[0].lock().unwrap().clone()
     }

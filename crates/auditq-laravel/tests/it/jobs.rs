@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use auditq_laravel::php::{Limits, Value};
-use auditq_laravel::{AppKey, Decoder, JobError};
+use auditq_laravel::{AppKey, Decoder, Duty, JobError};
 use serde_json::Value as Json;
 
 use crate::support::{decoder, fixture, folder, json_of, payload_of, payload_with, payloads, written};
@@ -34,6 +34,28 @@ fn a_job_that_is_no_object_is_read_by_its_data() {
     assert_eq!(job.event.statement.sql, "select 1");
     let error = decoder().decode(&fixture("v12/db-pushraw.payload")).unwrap_err().to_string();
     assert_eq!(error, "cannot read the payload: it is JSON, but no job of Laravel's: it has no \"job\"");
+}
+
+#[test]
+fn a_job_says_what_else_is_to_be_done_when_it_is_done() {
+    let decoder = decoder();
+    for (name, payload) in payloads() {
+        let Ok(job) = decoder.decode(&payload) else { continue };
+        let expected = [("batched", Duty::Batch), ("chain", Duty::Chain), ("unique-context", Duty::Unique)];
+        let expected = expected.into_iter().find(|(part, _)| name.contains(part)).map(|(_, duty)| duty);
+        if !name.ends_with("db-unique") {
+            assert_eq!(job.duty, expected, "{name}");
+        }
+    }
+    let class = "O:24:\"App\\Jobs\\ProcessAuditLog\":2:{s:9:\"queryData\";a:1:{s:3:\"sql\";s:1:\"x\";}";
+    let duty =
+        |property: &str| decoder.decode(&payload_with("u", format!("{class}{property}}}").as_bytes())).unwrap().duty;
+    assert_eq!(duty("s:7:\"chained\";a:0:{}"), None);
+    assert_eq!(duty("s:7:\"chained\";a:1:{i:0;s:1:\"x\";}"), Some(Duty::Chain));
+    assert_eq!(duty("s:7:\"batchId\";N;"), None);
+    assert_eq!(duty("s:7:\"batchId\";s:1:\"b\";"), Some(Duty::Batch));
+    assert_eq!(duty("s:15:\"uniqueLockOwner\";s:1:\"o\";"), Some(Duty::Unique));
+    assert_eq!(duty("s:13:\"debounceOwner\";s:1:\"o\";"), Some(Duty::Debounce));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use auditq_mysql::mysql_async::{Conn, Params, Result, Row, Value};
 
 use super::waiting::{cell, drop_rows, list, lock, text};
 use crate::identity::identity_of;
+use crate::renewed::renewed;
 use crate::{FailedFilter, FailedMessage, FailedPage, MessageId, QueueName, Receipt, Remainder};
 
 /// Moves messages to the failed set; returns the receipts that were stale.
@@ -65,21 +66,28 @@ async fn make_room(
 
 /// The queues that hold messages, waiting or failed.
 pub(super) async fn queues(connection: &mut Conn, connection_name: &str) -> Result<Vec<QueueName>> {
-    // From one name to the next by the index: a DISTINCT would read all of it.
     let waiting = "SELECT queue FROM jobs FORCE INDEX (auditq_jobs_ready) WHERE queue > ? ORDER BY queue LIMIT 1";
+    let mut names = names(connection, waiting, None).await?;
+    names.extend(queues_of_failed(connection, connection_name).await?);
+    Ok(names.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+/// The queues whose messages were given up.
+pub(super) async fn queues_of_failed(connection: &mut Conn, connection_name: &str) -> Result<Vec<QueueName>> {
     let failed = "SELECT queue FROM failed_jobs FORCE INDEX (auditq_failed_jobs_queue) \
                   WHERE connection = ? AND queue > ? ORDER BY queue LIMIT 1";
-    let mut names = BTreeSet::new();
-    for (next, of) in [(waiting, None), (failed, Some(connection_name))] {
-        let mut last = String::new();
-        loop {
-            let values: Vec<&str> = of.into_iter().chain([last.as_str()]).collect();
-            let Some(name) = connection.exec_first::<String, _, _>(next, values).await? else { break };
-            names.insert(name.clone());
-            last = name;
-        }
+    names(connection, failed, Some(connection_name)).await
+}
+
+/// From one name to the next by the index: a DISTINCT would read all of it.
+async fn names(connection: &mut Conn, next: &str, of: Option<&str>) -> Result<Vec<QueueName>> {
+    let (mut names, mut last) = (Vec::new(), String::new());
+    loop {
+        let values: Vec<&str> = of.into_iter().chain([last.as_str()]).collect();
+        let Some(name) = connection.exec_first::<String, _, _>(next, values).await? else { return Ok(names) };
+        names.push(QueueName::from_engine(name.clone()));
+        last = name;
     }
-    Ok(names.into_iter().map(QueueName::from_engine).collect())
 }
 
 /// The failed messages of a connection, and of a queue if one is wanted: a condition and the values it needs.
@@ -164,6 +172,7 @@ pub(super) async fn rows_matching(
 
 /// Puts failed messages back into their queues as if they were new; returns how many.
 pub(super) async fn put_back(connection: &mut Conn, rows: &[u64], now: i64) -> Result<usize> {
+    renew(connection, rows, now).await?;
     for row in rows {
         let insert = "INSERT INTO jobs (queue, payload, attempts, reserved_at, available_at, created_at) \
                       SELECT queue, payload, 0, NULL, ?, ? FROM failed_jobs WHERE id = ?";
@@ -177,6 +186,23 @@ pub(super) async fn put_back(connection: &mut Conn, rows: &[u64], now: i64) -> R
         connection.exec_drop(remember, (job, row)).await?;
     }
     remove(connection, rows).await
+}
+
+/// Takes a time out of jobs by which they must have been done, where that has passed.
+async fn renew(connection: &mut Conn, rows: &[u64], now: i64) -> Result<()> {
+    for rows in rows.chunks(100) {
+        let sql = format!(
+            "SELECT id, payload FROM failed_jobs WHERE id IN ({}) AND (payload LIKE '%\"retryUntil\":%' \
+             AND payload NOT LIKE '%\"retryUntil\":null%' OR payload LIKE '%\"timeoutAt\":%')",
+            list(rows)
+        );
+        for (row, payload) in connection.query::<(u64, Vec<u8>), _>(sql).await? {
+            if let Some(payload) = renewed(&payload, now) {
+                connection.exec_drop("UPDATE failed_jobs SET payload = ? WHERE id = ?", (payload, row)).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Drops failed messages; returns how many.

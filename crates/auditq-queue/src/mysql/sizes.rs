@@ -29,13 +29,7 @@ pub(super) async fn count(
     let delayed = jobs(&format!("reserved_at IS NULL AND available_at > {now}")).count(connection).await?;
     let reserved = jobs("reserved_at IS NOT NULL").count(connection).await?;
     let ready = jobs(&format!("reserved_at IS NULL AND available_at <= {now}")).count(connection).await?;
-    let failed = Rows {
-        from: "failed_jobs FORCE INDEX (auditq_failed_jobs_queue)",
-        table: "failed_jobs",
-        condition: "connection = ? AND queue = ?".to_owned(),
-        values: vec![connection_name.to_owned(), queue.as_str().to_owned()],
-    };
-    let failed = failed.count(connection).await?;
+    let failed = count_failed(connection, queue, connection_name).await?;
     let oldest = [
         first_available(connection, queue).await?,
         first_reserved(connection, queue).await?.map(|at| at.saturating_add(time.retry_after)),
@@ -49,6 +43,21 @@ pub(super) async fn count(
         oldest: oldest.into_iter().flatten().filter_map(age).max(),
         estimated: ready.1 || delayed.1 || reserved.1 || failed.1,
     })
+}
+
+/// How many messages of a queue were given up, and whether that is an estimate.
+pub(super) async fn count_failed(
+    connection: &mut Conn,
+    queue: &QueueName,
+    connection_name: &str,
+) -> Result<(u64, bool)> {
+    let failed = Rows {
+        from: "failed_jobs FORCE INDEX (auditq_failed_jobs_queue)",
+        table: "failed_jobs",
+        condition: "connection = ? AND queue = ?".to_owned(),
+        values: vec![connection_name.to_owned(), queue.as_str().to_owned()],
+    };
+    failed.count(connection).await
 }
 
 /// Rows of a table that an index leads to.

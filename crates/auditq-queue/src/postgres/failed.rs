@@ -6,6 +6,7 @@ use auditq_postgres::{Conn, Worked};
 
 use super::waiting::{as_i64, as_u64, rows_of, stale, text};
 use crate::identity::identity_of;
+use crate::renewed::renewed;
 use crate::{FailedFilter, FailedMessage, FailedPage, MessageId, QueueName, Receipt, Remainder};
 
 /// Moves messages to the failed set; returns the receipts that were stale.
@@ -89,16 +90,22 @@ pub(super) async fn queues(connection: &Conn, connection_name: &str) -> Worked<V
                     SELECT (SELECT jobs.queue::text FROM jobs WHERE jobs.queue > names.queue ORDER BY jobs.queue LIMIT 1) \
                     FROM names WHERE names.queue IS NOT NULL \
                 ) SELECT queue FROM names WHERE queue IS NOT NULL";
+    let mut names: BTreeSet<QueueName> =
+        connection.query_typed(jobs, &[]).await?.iter().map(|row| QueueName::from_engine(row.get(0))).collect();
+    names.extend(queues_of_failed(connection, connection_name).await?);
+    Ok(names.into_iter().collect())
+}
+
+/// The queues whose messages were given up.
+pub(super) async fn queues_of_failed(connection: &Conn, connection_name: &str) -> Worked<Vec<QueueName>> {
     let failed = "WITH RECURSIVE names AS ( \
                       (SELECT queue::text FROM failed_jobs WHERE connection = $1 ORDER BY queue LIMIT 1) UNION ALL \
                       SELECT (SELECT failed.queue::text FROM failed_jobs AS failed WHERE failed.connection = $1 \
                               AND failed.queue > names.queue ORDER BY failed.queue LIMIT 1) \
                       FROM names WHERE names.queue IS NOT NULL \
                   ) SELECT queue FROM names WHERE queue IS NOT NULL";
-    let mut names: BTreeSet<String> = connection.query_typed(jobs, &[]).await?.iter().map(|row| row.get(0)).collect();
     let failed = connection.query_typed(failed, &[(&connection_name, Type::TEXT)]).await?;
-    names.extend(failed.iter().map(|row| row.get::<_, String>(0)));
-    Ok(names.into_iter().map(QueueName::from_engine).collect())
+    Ok(failed.iter().map(|row| QueueName::from_engine(row.get(0))).collect())
 }
 
 /// Lists failed messages from the newest on, without reading their payloads.
@@ -184,6 +191,7 @@ pub(super) async fn rows_matching(
 
 /// Puts failed messages back into their queues as if they were new; returns how many.
 pub(super) async fn put_back(connection: &Conn, rows: &[i64], now: i64) -> Worked<usize> {
+    renew(connection, rows, now).await?;
     let left_over = "DELETE FROM auditq_messages AS known USING failed_jobs AS failed \
                      WHERE failed.id = ANY($1) AND known.message_id = failed.uuid \
                      AND NOT EXISTS (SELECT FROM jobs WHERE jobs.id = known.job_id)";
@@ -202,6 +210,20 @@ pub(super) async fn put_back(connection: &Conn, rows: &[i64], now: i64) -> Worke
                 ON CONFLICT (message_id) DO NOTHING";
     connection.execute_typed(back, &[(&rows, Type::INT8_ARRAY), (&now, Type::INT8)]).await?;
     remove(connection, rows).await
+}
+
+/// Takes a time out of jobs by which they must have been done, where that has passed.
+async fn renew(connection: &Conn, rows: &[i64], now: i64) -> Worked<()> {
+    let timed = "SELECT id, payload FROM failed_jobs WHERE id = ANY($1) AND (payload LIKE '%\"retryUntil\":%' \
+                 AND payload NOT LIKE '%\"retryUntil\":null%' OR payload LIKE '%\"timeoutAt\":%')";
+    for row in connection.query_typed(timed, &[(&rows, Type::INT8_ARRAY)]).await? {
+        let (id, payload): (i64, String) = (row.get(0), row.get(1));
+        if let Some(payload) = renewed(payload.as_bytes(), now) {
+            let values: [(&(dyn ToSql + Sync), Type); 2] = [(&id, Type::INT8), (&text(&payload), Type::TEXT)];
+            connection.execute_typed("UPDATE failed_jobs SET payload = $2 WHERE id = $1", &values).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Drops failed messages; returns how many.

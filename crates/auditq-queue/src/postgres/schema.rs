@@ -64,17 +64,27 @@ const COLUMNS: [(&str, &[&str]); 5] = [
 ///
 /// No triggers: whoever looks at the tables sees all that happens to them.
 pub(super) async fn migrate(connection: &Conn) -> Worked<Option<String>> {
-    for (table, sql) in TABLES {
+    migrate_some(connection, "").await
+}
+
+/// Makes what is missing of the failed set alone, for a queue that is elsewhere.
+pub(super) async fn migrate_failed(connection: &Conn) -> Worked<Option<String>> {
+    migrate_some(connection, "failed_jobs").await
+}
+
+/// The tables whose name begins so.
+async fn migrate_some(connection: &Conn, which: &str) -> Worked<Option<String>> {
+    for (table, sql) in TABLES.into_iter().filter(|(table, _)| table.starts_with(which)) {
         if columns(connection, table).await?.is_empty() {
             connection.batch_execute(sql).await?;
         }
     }
-    for (table, wanted) in COLUMNS {
+    for (table, wanted) in COLUMNS.into_iter().filter(|(table, _)| table.starts_with(which)) {
         if let Some(mismatch) = mismatch(table, wanted, &columns(connection, table).await?) {
             return Ok(Some(mismatch));
         }
     }
-    for index in INDEXES {
+    for index in INDEXES.into_iter().filter(|index| index.contains(&format!(" ON {which}"))) {
         connection.batch_execute(index).await?;
     }
     Ok(None)

@@ -75,9 +75,8 @@ pub(super) async fn count(
     let delayed =
         jobs("queue = $1 AND reserved_at IS NULL AND available_at > $2", &[times[0].clone(), times[2].clone()]).await?;
     let reserved = jobs("queue = $1 AND reserved_at >= $2", &from).await?;
-    let failed: [Value<'_>; 2] = [(&connection_name, Type::TEXT), (&queue_name, Type::TEXT)];
-    let failed = counted(connection, "FROM failed_jobs WHERE connection = $1 AND queue = $2", &failed).await?;
-    let estimated = beginning.is_some() || [ready, delayed, reserved, failed].contains(&None);
+    let (failed, failed_estimated) = count_failed(connection, queue, connection_name).await?;
+    let estimated = beginning.is_some() || failed_estimated || [ready, delayed, reserved].contains(&None);
     let mut parts = [ready, delayed, reserved, Some(0), Some(0)];
     if parts.contains(&None) {
         // What is not this queue's: seldom anything.
@@ -85,10 +84,6 @@ pub(super) async fn count(
         parts[4] = jobs("queue > $1 ORDER BY queue", &name).await?;
         share_out(&mut parts, sampled(connection, "jobs").await?);
     }
-    let failed = match failed {
-        Some(failed) => failed,
-        None => sampled(connection, "failed_jobs").await?.max(COUNTED_MAX),
-    };
     let firsts = [
         first(connection, "available_at", "reserved_at IS NULL AND available_at >= $2", &times[..2]).await?,
         first(connection, "reserved_at", "reserved_at >= $2", &from).await?,
@@ -98,6 +93,16 @@ pub(super) async fn count(
     let oldest = [firsts[0], lapsed].into_iter().flatten().filter_map(age).max();
     let [ready, delayed, reserved, ..] = parts.map(|part| part.unwrap_or(0));
     Ok((QueueSizes { ready, delayed, reserved, failed, oldest, estimated }, firsts))
+}
+
+/// How many messages of a queue were given up, and whether that is an estimate.
+pub(super) async fn count_failed(connection: &Conn, queue: &QueueName, connection_name: &str) -> Worked<(u64, bool)> {
+    let failed: [Value<'_>; 2] = [(&connection_name, Type::TEXT), (&queue.as_str(), Type::TEXT)];
+    let failed = counted(connection, "FROM failed_jobs WHERE connection = $1 AND queue = $2", &failed).await?;
+    Ok(match failed {
+        Some(failed) => (failed, false),
+        None => (sampled(connection, "failed_jobs").await?.max(COUNTED_MAX), true),
+    })
 }
 
 /// The earliest of some times of a queue's messages, by the index: what the planner knows to be sorted by it.

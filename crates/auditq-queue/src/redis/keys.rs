@@ -46,6 +46,8 @@ pub(super) struct SharedKeys {
     /// All failed messages: ids by number.
     pub(super) all_failed: String,
     pub(super) last_failed: String,
+    /// Failed messages that are put back from a table, and may still be in it too.
+    pub(super) returning: String,
 }
 
 impl Keys {
@@ -80,6 +82,7 @@ impl Keys {
             payloads: key("failed-payloads"),
             all_failed: key("failed-all"),
             last_failed: key("failed-last"),
+            returning: key("returning"),
         }
     }
 
@@ -128,6 +131,7 @@ mod tests {
             shared.payloads,
             shared.all_failed,
             shared.last_failed,
+            shared.returning,
         ]
     }
 

@@ -24,5 +24,7 @@ scripts! {
     RETRY = "lua/retry.lua"
     FORGET = "lua/forget.lua"
     CLEAR = "lua/clear.lua"
+    HELD = "lua/held.lua"
+    PUT_BACK = "lua/put_back.lua"
     SIZES = "lua/sizes.lua"
 }

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::waiting::{as_i64, as_u64, bytes_of, remember_id, row_id, text};
 use crate::identity::identity_of;
+use crate::renewed::renewed;
 use crate::{FailedFilter, FailedMessage, FailedPage, MessageId, QueueName, Receipt, Remainder};
 
 /// Moves messages to the failed set; returns the receipts that were stale.
@@ -96,6 +97,14 @@ pub(super) fn queues(connection: &Connection, connection_name: &str) -> rusqlite
         "SELECT queue FROM auditq_counts WHERE total > 0 \
          UNION SELECT queue FROM auditq_failed_counts WHERE connection = ?1 AND failed > 0 ORDER BY 1",
     )?;
+    let names = statement.query_map([connection_name], |row| Ok(QueueName::from_engine(lossy(row, 0)?)))?;
+    names.collect()
+}
+
+/// The queues whose messages were given up.
+pub(super) fn queues_of_failed(connection: &Connection, connection_name: &str) -> rusqlite::Result<Vec<QueueName>> {
+    let mut statement = connection
+        .prepare_cached("SELECT queue FROM auditq_failed_counts WHERE connection = ?1 AND failed > 0 ORDER BY 1")?;
     let names = statement.query_map([connection_name], |row| Ok(QueueName::from_engine(lossy(row, 0)?)))?;
     names.collect()
 }
@@ -195,11 +204,24 @@ pub(super) fn put_back(connection: &Connection, rows: &[i64], now: i64) -> rusql
     )?;
     let mut id_of = connection.prepare_cached("SELECT uuid FROM failed_jobs WHERE id = ?1")?;
     for row in rows {
+        renew(connection, *row, now)?;
         let id = id_of.query_row([row], |row| lossy(row, 0))?;
         insert.execute([*row, now])?;
         remember_id(connection, &id)?;
     }
     remove(connection, rows)
+}
+
+/// Takes a time out of a job by which it must have been done, when that has passed.
+fn renew(connection: &Connection, row: i64, now: i64) -> rusqlite::Result<()> {
+    let sql = "SELECT payload FROM failed_jobs WHERE id = ?1 AND (payload LIKE '%\"retryUntil\":%' \
+               AND payload NOT LIKE '%\"retryUntil\":null%' OR payload LIKE '%\"timeoutAt\":%')";
+    let payload = connection.prepare_cached(sql)?.query_row([row], |row| bytes_of(row, 0)).optional()?;
+    if let Some(payload) = payload.and_then(|payload| renewed(&payload, now)) {
+        let sql = "UPDATE failed_jobs SET payload = ?2 WHERE id = ?1";
+        connection.prepare_cached(sql)?.execute(params![row, text(&payload.into())])?;
+    }
+    Ok(())
 }
 
 /// Drops failed messages; returns how many.
@@ -209,6 +231,6 @@ pub(super) fn remove(connection: &Connection, rows: &[i64]) -> rusqlite::Result<
 }
 
 /// A column as text, whatever the one who wrote it put there.
-fn lossy(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+pub(super) fn lossy(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     Ok(String::from_utf8_lossy(&bytes_of(row, column)?).into_owned())
 }

@@ -18,15 +18,6 @@ CREATE TABLE IF NOT EXISTS jobs (
     created_at integer not null,
     payload text not null
 );
-CREATE TABLE IF NOT EXISTS failed_jobs (
-    id integer primary key autoincrement not null,
-    uuid varchar not null,
-    connection varchar not null,
-    queue varchar not null,
-    failed_at datetime not null default CURRENT_TIMESTAMP,
-    exception text not null,
-    payload text not null
-);
 CREATE TABLE IF NOT EXISTS auditq_messages (
     job_id integer primary key not null,
     message_id text not null unique
@@ -38,19 +29,35 @@ CREATE TABLE IF NOT EXISTS auditq_counts (
     delayed integer not null,
     ripe_until integer not null
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS auditq_paused (queue text primary key not null) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS auditq_control (name text primary key not null, value integer not null) WITHOUT ROWID;
+";
+
+/// Those of the failed set.
+const FAILED_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS failed_jobs (
+    id integer primary key autoincrement not null,
+    uuid varchar not null,
+    connection varchar not null,
+    queue varchar not null,
+    failed_at datetime not null default CURRENT_TIMESTAMP,
+    exception text not null,
+    payload text not null
+);
 CREATE TABLE IF NOT EXISTS auditq_failed_counts (
     connection text not null,
     queue text not null,
     failed integer not null,
     primary key (connection, queue)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS auditq_paused (queue text primary key not null) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS auditq_control (name text primary key not null, value integer not null) WITHOUT ROWID;
 ";
 
 /// What lets messages be found and counted without touching their payloads, on Laravel's own tables too.
 const INDEXES: &str = "
 CREATE INDEX IF NOT EXISTS auditq_jobs_ready ON jobs (queue, reserved_at, available_at);
+";
+
+const FAILED_INDEXES: &str = "
 CREATE UNIQUE INDEX IF NOT EXISTS failed_jobs_uuid_unique ON failed_jobs (uuid);
 CREATE INDEX IF NOT EXISTS auditq_failed_jobs_connection ON failed_jobs (connection);
 CREATE INDEX IF NOT EXISTS auditq_failed_jobs_queue ON failed_jobs (connection, queue);
@@ -128,15 +135,35 @@ const COLUMNS: [(&str, &[&str]); 7] = [
 /// Makes what is missing; says what stands in the way when a table has another shape.
 pub(super) fn migrate(connection: &Connection, now: i64) -> rusqlite::Result<Option<String>> {
     connection.execute_batch(TABLES)?;
+    connection.execute_batch(FAILED_TABLES)?;
     for (table, columns) in COLUMNS {
         if let Some(mismatch) = mismatch(connection, table, columns)? {
             return Ok(Some(mismatch));
         }
     }
     connection.execute_batch(INDEXES)?;
-    if !triggers_are_current(connection)? {
-        make_triggers(connection)?;
+    connection.execute_batch(FAILED_INDEXES)?;
+    if !triggers_are_current(connection, &TRIGGERS)? {
+        make_triggers(connection, &TRIGGERS)?;
         count_afresh(connection, now)?;
+        count_failed_afresh(connection)?;
+    }
+    Ok(None)
+}
+
+/// Makes what is missing of the failed set alone, for a queue that is elsewhere.
+pub(super) fn migrate_failed(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    connection.execute_batch(FAILED_TABLES)?;
+    for (table, columns) in COLUMNS.iter().filter(|(table, _)| table.contains("failed")) {
+        if let Some(mismatch) = mismatch(connection, table, columns)? {
+            return Ok(Some(mismatch));
+        }
+    }
+    connection.execute_batch(FAILED_INDEXES)?;
+    let triggers: Vec<_> = TRIGGERS.into_iter().filter(|(name, _)| name.contains("failed")).collect();
+    if !triggers_are_current(connection, &triggers)? {
+        make_triggers(connection, &triggers)?;
+        count_failed_afresh(connection)?;
     }
     Ok(None)
 }
@@ -152,7 +179,7 @@ pub(super) fn check(connection: &Connection) -> rusqlite::Result<Option<String>>
             return Ok(Some(mismatch));
         }
     }
-    Ok((!triggers_are_current(connection)?).then(|| COUNTS_MISSING.to_owned()))
+    Ok((!triggers_are_current(connection, &TRIGGERS)?).then(|| COUNTS_MISSING.to_owned()))
 }
 
 /// Why a table cannot be used, if so.
@@ -184,10 +211,10 @@ pub(super) fn counts_are_kept(connection: &Connection) -> rusqlite::Result<bool>
     Ok(as_i64(TRIGGERS.len()) == count)
 }
 
-fn triggers_are_current(connection: &Connection) -> rusqlite::Result<bool> {
+fn triggers_are_current(connection: &Connection, triggers: &[(&str, &str)]) -> rusqlite::Result<bool> {
     let mut statement = connection
         .prepare("SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?1 AND sql = ?2)")?;
-    for (name, sql) in TRIGGERS {
+    for (name, sql) in triggers {
         if !statement.query_row([name, sql], |row| row.get(0))? {
             return Ok(false);
         }
@@ -195,8 +222,8 @@ fn triggers_are_current(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-fn make_triggers(connection: &Connection) -> rusqlite::Result<()> {
-    for (name, sql) in TRIGGERS {
+fn make_triggers(connection: &Connection, triggers: &[(&str, &str)]) -> rusqlite::Result<()> {
+    for (name, sql) in triggers {
         connection.execute_batch(&format!("DROP TRIGGER IF EXISTS {name}; {sql}"))?;
     }
     Ok(())
@@ -204,8 +231,7 @@ fn make_triggers(connection: &Connection) -> rusqlite::Result<()> {
 
 fn count_afresh(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     connection.execute_batch(
-        "DELETE FROM auditq_counts; DELETE FROM auditq_failed_counts;
-         DELETE FROM auditq_messages WHERE job_id NOT IN (SELECT id FROM jobs);",
+        "DELETE FROM auditq_counts; DELETE FROM auditq_messages WHERE job_id NOT IN (SELECT id FROM jobs);",
     )?;
     connection.execute(
         "INSERT INTO auditq_counts (queue, total, reserved, delayed, ripe_until)
@@ -213,8 +239,13 @@ fn count_afresh(connection: &Connection, now: i64) -> rusqlite::Result<()> {
          FROM jobs GROUP BY queue",
         params![now],
     )?;
+    Ok(())
+}
+
+fn count_failed_afresh(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
-        "INSERT INTO auditq_failed_counts (connection, queue, failed)
+        "DELETE FROM auditq_failed_counts;
+         INSERT INTO auditq_failed_counts (connection, queue, failed)
          SELECT connection, queue, count(*) FROM failed_jobs GROUP BY connection, queue",
     )
 }

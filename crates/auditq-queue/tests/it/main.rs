@@ -8,6 +8,7 @@ mod model;
 mod mysql_database;
 mod nats_server;
 mod nats_support;
+mod parted;
 mod pgbouncer;
 mod postgres_database;
 mod redis_cluster;
@@ -27,3 +28,6 @@ auditq_queue::queue_conformance!(sqlite_on_tables_of_laravel, crate::laravel::su
 auditq_queue::queue_conformance!(mysql_on_tables_of_laravel, crate::mysql_database::on_tables_of_laravel);
 auditq_queue::queue_conformance!(postgres_on_tables_of_laravel, crate::postgres_database::on_tables_of_laravel);
 auditq_queue::queue_conformance!(postgres_behind_pgbouncer, crate::pgbouncer::subject);
+auditq_queue::queue_conformance!(redis_and_failed_jobs_in_sqlite, crate::parted::with_sqlite);
+auditq_queue::queue_conformance!(redis_and_failed_jobs_in_mysql, crate::parted::with_mysql);
+auditq_queue::queue_conformance!(redis_and_failed_jobs_in_postgres, crate::parted::with_postgres);

@@ -56,6 +56,7 @@ async fn child_that_kills_itself_at_a_step() {
             idle: Duration::from_millis(10),
             rest: Duration::ZERO,
             laravel: None,
+            closed: auditq_worker::Closed::default(),
         },
         queue: queue.clone(),
         store: store.clone(),

@@ -99,6 +99,7 @@ impl Place {
                 idle: Duration::from_millis(10),
                 rest: Duration::ZERO,
                 laravel: None,
+                closed: auditq_worker::Closed::default(),
             },
             queue: queue.clone(),
             store: store.clone(),

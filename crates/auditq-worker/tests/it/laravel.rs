@@ -84,7 +84,7 @@ async fn jobs_of_other_classes_are_left_as_they_were() {
     let sizes = world.sizes().await;
     assert_eq!((sizes.total(), sizes.failed), (1, 0));
     assert_eq!(
-        world.heard(|event| matches!(event, WorkEvent::Declined { class } if class == "App\\Jobs\\SendMail")),
+        world.heard(|event| matches!(event, WorkEvent::Declined { class, .. } if class == "App\\Jobs\\SendMail")),
         1
     );
     // Whoever serves them finds one that was never tried.
@@ -183,6 +183,57 @@ async fn while_the_store_does_not_answer_no_job_is_given_up() {
     mending.await.unwrap();
     assert_eq!(statements(&world).await, ["select 1"]);
     assert_eq!(world.sizes().await.failed, 0);
+}
+
+/// With a worker's timeout of seconds, and a job's own of one.
+#[tokio::test]
+async fn a_job_that_fails_on_timeout_is_given_up_when_others_can_be_stored() {
+    let mut world = World::new().await;
+    world.laravel = Some(jobs());
+    let strict = JobLimits { timeout: Some(1), fail_on_timeout: true, ..JobLimits::default() };
+    world.push(&[plain(1), job(2, CLASS, "slow", strict.clone()), job(3, CLASS, "alice", strict), plain(4)]).await;
+    world.work().await.unwrap();
+    assert_eq!(statements(&world).await, ["select 1", "select 3", "select 4"]);
+    let failed = world.queue.failed(&FailedFilter::default()).await.unwrap().messages;
+    assert_eq!(failed[0].reason, "App\\Jobs\\ProcessAuditLog has timed out: others could be stored, and it could not");
+    assert_eq!((failed.len(), world.sizes().await.total()), (1, 0));
+}
+
+/// A store that hangs is one that does not answer: each try ends after the job's own second.
+#[tokio::test]
+async fn a_jobs_timeout_ends_a_try_and_gives_nothing_up() {
+    let mut world = World::new().await;
+    world.laravel = Some(jobs());
+    world.store.hangs.store(true, Ordering::Relaxed);
+    let strict =
+        |seconds| JobLimits { tries: Some(1), timeout: Some(seconds), fail_on_timeout: true, ..JobLimits::default() };
+    world.push(&[job(1, CLASS, "alice", strict(1)), job(2, CLASS, "alice", strict(0))]).await;
+    let store = Arc::clone(&world.store);
+    let mending = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        store.hangs.store(false, Ordering::Relaxed);
+    });
+    world.work().await.unwrap();
+    mending.await.unwrap();
+    assert_eq!(statements(&world).await, ["select 1", "select 2"]);
+    assert!(world.heard(|event| matches!(event, WorkEvent::Waiting { error, .. } if error.contains("1 s"))) > 0);
+    assert_eq!(world.sizes().await.failed, 0);
+}
+
+#[tokio::test]
+async fn a_job_that_was_tried_too_often_is_given_up_before_it_is_tried_again() {
+    let mut world = World::with_retry_after(Duration::from_millis(100)).await;
+    world.laravel = Some(jobs());
+    world.push(&[job(1, CLASS, "alice", JobLimits { tries: Some(2), ..JobLimits::default() }), plain(2)]).await;
+    // Two workers died over it.
+    for _ in 0..2 {
+        assert_eq!(world.queue.reserve(&[queue_name()], 1).await.unwrap().len(), 1);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    world.work().await.unwrap();
+    assert_eq!(statements(&world).await, ["select 2"]);
+    let failed = world.queue.failed(&FailedFilter::default()).await.unwrap().messages;
+    assert!(failed[0].reason.contains("has been attempted too many times"), "{}", failed[0].reason);
 }
 
 fn now() -> i64 {

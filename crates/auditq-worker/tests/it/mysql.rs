@@ -63,6 +63,7 @@ impl InOneDatabase {
                 idle: Duration::from_millis(50),
                 rest: Duration::ZERO,
                 laravel: None,
+                closed: auditq_worker::Closed::default(),
             },
             queue: self.engines.queue.clone(),
             store: self.engines.store.clone(),

@@ -59,7 +59,8 @@ pub(crate) struct FaultyStore {
 impl Store for FaultyStore {
     async fn insert(&self, batch: Arc<Batch>) -> auditq_store::Result<Inserted> {
         self.inserts.fetch_add(1, Ordering::Relaxed);
-        if self.hangs.load(Ordering::Relaxed) {
+        let is_slow = batch.events.iter().any(|event| event.actor.username.as_deref() == Some("slow"));
+        if self.hangs.load(Ordering::Relaxed) || is_slow {
             std::future::pending::<()>().await;
         }
         if self.down.load(Ordering::Relaxed) {
@@ -139,6 +140,7 @@ impl World {
                 idle: Duration::from_millis(50),
                 rest: Duration::ZERO,
                 laravel: self.laravel.clone(),
+                closed: auditq_worker::Closed::default(),
             },
             queue: self.queue.clone(),
             store: self.store.clone(),

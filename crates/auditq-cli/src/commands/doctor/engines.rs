@@ -49,7 +49,8 @@ async fn look_at_queue(config: &Config, name: &QueueName) -> Result<Vec<Check>, 
             return Err(Check::warn("queue", "memory: what waits ends with its process", advice));
         }
         Scheme::Sqlite => {
-            let options = SqliteQueueOptions::default();
+            let connection = config.queue.connection.clone();
+            let options = SqliteQueueOptions { connection, ..SqliteQueueOptions::default() };
             let queue = SqliteQueue::open(database("queue", url)?, options).map_err(|error| failed(error.into()))?;
             queue.check().await.map_err(|error| failed(error.into()))?;
             Arc::new(queue)

@@ -20,7 +20,8 @@ use crate::session::Session;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Prints one JSON object: envelope (the payload without its command), encrypted, query_data (what the job holds), and \
-event (what would be stored, under the settings of [laravel] in auditq.toml). Nothing is stored, and no queue is \
+event (what would be stored, under the settings of [laravel] in auditq.toml); served is false, and why says so, of a job \
+that a worker leaves in the queue because it is chained, batched or unique. Nothing is stored, and no queue is \
 looked at.
 
 The payload is the column payload of the table jobs or failed_jobs, or an element of the list queues:NAME in Redis. In \
@@ -54,12 +55,16 @@ pub(super) fn run(args: &Args, mut session: Session) -> Result<Exit> {
     if !has_key && (holds_hashes || job.event.actor.session_hash.is_some()) {
         output::note("there is no redaction key here yet, so that the hashes of secrets will be others than these");
     }
-    let shown = json!({
+    let mut shown = json!({
         "envelope": job.envelope,
         "encrypted": job.encrypted,
         "query_data": job.query_data,
         "event": event_json(&job.event)?,
     });
+    if let Some(duty) = job.duty {
+        shown["served"] = false.into();
+        shown["why"] = format!("it is {}: it stays in the queue for Laravel's own worker", duty.adjective()).into();
+    }
     let mut out = output::stdout();
     output::json_line(&mut out, &shown)?;
     out.flush()?;

@@ -168,11 +168,14 @@ impl Line {
                 let what = if *events == 0 { "a message".to_owned() } else { counted(*events as u64, "event") };
                 line(format!("gave up {what} after try {attempts}: {}", said(reason)), None, "FAIL")
             }
-            WorkEvent::Declined { class } => line(
-                format!("leaving jobs of {} in the queue (laravel.jobs does not name it)", said(class)),
-                None,
-                "SKIP",
-            ),
+            WorkEvent::Declined { class, duty } => {
+                let kind = duty.map(|duty| format!("{} ", duty.adjective())).unwrap_or_default();
+                let why = match duty {
+                    None => "laravel.jobs does not name it",
+                    Some(_) => "what is to be done after them only Laravel's own worker does",
+                };
+                line(format!("leaving {kind}jobs of {} in the queue ({why})", said(class)), None, "SKIP")
+            }
             WorkEvent::Waiting { error, delay } => {
                 line(format!("{}; trying again in {:.1} s", said(error), delay.as_secs_f64()), None, "WAIT")
             }
@@ -233,7 +236,10 @@ fn as_json(event: &WorkEvent) -> Option<Value> {
         WorkEvent::Buried { worker, events, attempts, reason } => {
             ("error", "failed", json!({ "worker": worker, "events": events, "attempts": attempts, "reason": reason }))
         }
-        WorkEvent::Declined { class } => ("info", "declined", json!({ "class": class })),
+        WorkEvent::Declined { class, duty: None } => ("info", "declined", json!({ "class": class })),
+        WorkEvent::Declined { class, duty: Some(duty) } => {
+            ("warning", "declined", json!({ "class": class, "kind": duty.adjective() }))
+        }
         WorkEvent::Waiting { error, delay } => {
             ("warning", "waiting", json!({ "error": error, "delay_seconds": delay.as_secs_f64() }))
         }
