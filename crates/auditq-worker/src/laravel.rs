@@ -1,11 +1,11 @@
 //! How the jobs of a Laravel application are read, as the configuration says.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use auditq_config::Config;
 use auditq_event::{Limits, Redaction};
-use auditq_laravel::{AppKey, Decoder, Envelope, Field, Job, KeyError, Mapping};
+use auditq_laravel::{AppKey, Decoder, Envelope, Field, Job, KeyError, Mapping, QueriesReader};
 
 /// Settings for Laravel that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,8 @@ pub struct LaravelJobs {
     pub decoder: Decoder,
     /// Their classes; jobs of others are left in the queue.
     pub classes: Vec<String>,
+    /// How the queries are read that the package `clients/laravel` sends.
+    pub(crate) queries: QueriesReader,
     /// Other classes that were met, and told of.
     told: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -79,8 +81,9 @@ impl LaravelJobs {
     /// # Errors
     /// As [`laravel_decoder`].
     pub fn new(config: &Config, redaction: Redaction, limits: Limits) -> Result<Self, LaravelError> {
+        let queries = QueriesReader::new(redaction.clone(), limits);
         let decoder = laravel_decoder(config, redaction, limits)?;
-        Ok(Self { decoder, classes: config.laravel.jobs.clone(), told: Arc::default() })
+        Ok(Self { decoder, classes: config.laravel.jobs.clone(), queries, told: Arc::default() })
     }
 
     /// True when jobs of this class were not met before.
@@ -108,6 +111,16 @@ impl LaravelJobs {
     fn is_stored(&self, class: &str) -> bool {
         self.classes.iter().any(|known| known.trim_start_matches('\\').eq_ignore_ascii_case(class))
     }
+}
+
+/// How queries are read where nothing is said of jobs. The application has taken the secrets out already; the built-in
+/// names are looked for once more, under a key that nobody knows.
+pub(crate) fn usual_queries() -> &'static QueriesReader {
+    static USUAL: OnceLock<QueriesReader> = OnceLock::new();
+    USUAL.get_or_init(|| {
+        let key = std::array::from_fn(|_| fastrand::u8(..));
+        QueriesReader::new(Redaction::new(key), Limits::default())
+    })
 }
 
 impl NotRead {
