@@ -78,7 +78,7 @@ return [
     // What a process holds before it hands over early: a long request, or a command.
     'buffer' => [
         'queries' => 1000,
-        'bytes' => 1 << 20,
+        'bytes' => 512 << 10,
         // In a command or a worker: also when the oldest is so old.
         'seconds' => 10,
     ],

@@ -273,6 +273,7 @@ final class Payload
                 'host' => (string) gethostname(),
                 'pid' => (int) getmypid(),
                 'origin' => (object) $this->origin,
+                'count' => $count,
                 'batch' => $batch,
             ],
             'createdAt' => time(),

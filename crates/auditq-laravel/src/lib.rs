@@ -22,4 +22,4 @@ pub use envelope::{CALL_QUEUED_HANDLER, Envelope, EnvelopeError, JobLimits};
 pub use event::EventError;
 pub use job::{Decoder, Job, JobError};
 pub use mapping::{Field, Mapping};
-pub use queries::{ItemError, Queries, QueriesError, QueriesReader};
+pub use queries::{ItemError, Postmark, Queries, QueriesError, QueriesReader};

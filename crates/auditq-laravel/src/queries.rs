@@ -191,6 +191,33 @@ impl Queries {
     }
 }
 
+/// What is on the outside of a message: enough to push it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postmark {
+    /// Its identity.
+    pub uuid: String,
+    /// How many records it says it holds; at least 1.
+    pub records: usize,
+}
+
+impl Postmark {
+    /// Reads it, whatever is inside: that is for the worker, who keeps what he cannot read.
+    ///
+    /// # Errors
+    /// When the payload is no message of queries.
+    pub fn read(payload: &[u8]) -> Result<Self, QueriesError> {
+        let Envelope { fields, .. } = Envelope::read(payload, &Bounds::default())?;
+        if fields.get("job").and_then(Json::as_str) != Some(JOB) {
+            return Err(QueriesError::Missing("it is a job of another kind"));
+        }
+        let uuid = fields.get("uuid").and_then(Json::as_str).and_then(|uuid| Uuid::try_parse(uuid).ok());
+        let uuid = uuid.ok_or(QueriesError::Missing("its uuid is none"))?;
+        let count = fields.get("data").and_then(|data| data.get("count")).and_then(whole);
+        let records = count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
+        Ok(Self { uuid: uuid.as_hyphenated().to_string(), records: records.clamp(1, MAX_MESSAGE_RECORDS) })
+    }
+}
+
 /// Looked for first, because most payloads are something else; the name may also stand in another job's data.
 fn may_be_queries(payload: &[u8]) -> bool {
     str::from_utf8(payload).is_ok_and(|text| text.contains(JOB))

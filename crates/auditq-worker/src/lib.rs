@@ -6,6 +6,7 @@
 mod delivery;
 mod engines;
 mod forwarder;
+mod inbox;
 mod laravel;
 mod limits;
 #[cfg(feature = "mysql")]
@@ -25,6 +26,7 @@ mod worker;
 
 pub use engines::{Engines, laravel_layout};
 pub use forwarder::Forwarder;
+pub use inbox::InboxStatus;
 pub use laravel::{LaravelError, LaravelJobs, laravel_decoder};
 pub use limits::{Budget, Limits, resident_bytes};
 pub use observer::{Observer, StopReason, WorkEvent};
