@@ -1,13 +1,15 @@
 //! The package `clients/laravel` in a real Laravel application: what it sees, and how it hands it over.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use auditq_mysql::testing::TestDatabase as Mysql;
 use auditq_postgres::testing::TestDatabase as Postgres;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::laravel_app::{Shop, server};
-use crate::support::Done;
+use crate::support::{Done, Running, SmallDisk, eventually};
 
 const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/laravel_package.php");
 
@@ -50,6 +52,19 @@ fn sqlite_shop(more: &[(&'static str, &str)]) -> Shop {
 impl Shop {
     fn act(&self, action: &str) -> Done {
         self.php(Path::new(HELPER), &format!("{} {action}", self.path("").display()))
+    }
+
+    /// Adds to the package's settings in the application.
+    fn set(&self, settings: &str) {
+        let config = std::fs::read_to_string(self.path("config/auditq.php")).unwrap();
+        let more = config.replacen("return [", &format!("return [{settings}, "), 1);
+        std::fs::write(self.path("config/auditq.php"), more).unwrap();
+    }
+
+    fn inbox(&self) -> Vec<String> {
+        let names = self.path("auditq-spool/inbox").read_dir().unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| !name.starts_with('.')).collect()
     }
 
     fn laravel_log(&self) -> String {
@@ -261,9 +276,7 @@ fn connections_of_the_applications_own_are_heard_by_db_listen() {
 #[test]
 fn what_is_handed_over_in_an_open_transaction_gets_its_outcome_later() {
     let shop = sqlite_shop(&[]);
-    let config = std::fs::read_to_string(shop.path("config/auditq.php")).unwrap();
-    let small = config.replace("return [", "return ['buffer' => ['queries' => 10], ");
-    std::fs::write(shop.path("config/auditq.php"), small).unwrap();
+    shop.set("'buffer' => ['queries' => 10]");
     shop.act("open 100").ok();
     assert_eq!(shop.act("payloads").ok().stdout.lines().count(), 3, "40, 40, and 20 with the outcome of all");
     let rows = shop.stored();
@@ -327,4 +340,90 @@ fn the_table_that_the_application_made_is_filled_too() {
     let rows = shop.run("log --json --limit 10").ok().json();
     assert_eq!(rows.len(), 3);
     assert!(rows.iter().all(|row| row["username"] == "alice" && row["sql"].as_str().unwrap().contains("orders")));
+}
+
+/// The application with the spool in the place of its queue.
+fn spooling_shop() -> Shop {
+    let mut shop = sqlite_shop(&[]);
+    shop.settings.push(("AUDITQ_HANDOVER", "spool".to_owned()));
+    shop.settings.push(("AUDITQ_SPOOL_DIR", shop.path("auditq-spool").to_str().unwrap().to_owned()));
+    shop
+}
+
+#[test]
+fn what_is_left_in_the_inbox_is_seen_and_stored() {
+    let shop = spooling_shop();
+    shop.run("migrate").ok();
+    shop.artisan("app:workload 5 --user=alice").ok();
+    let files = shop.inbox();
+    assert!(files.len() == 1 && files[0].ends_with(".json"), "{files:?}");
+    let mode = std::fs::metadata(shop.path("auditq-spool/inbox").join(&files[0])).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let monitor = shop.run("monitor").ok().stdout;
+    assert!(monitor.contains("in its inbox: 1 request"), "{monitor}");
+    let doctor = shop.run("doctor --json").json();
+    let checks = doctor[0]["checks"].as_array().unwrap();
+    let inbox = checks.iter().find(|check| check["check"] == "inbox").unwrap();
+    assert_eq!((inbox["found"].as_str(), inbox["status"].as_str()), (Some("1 request waiting"), Some("ok")));
+    assert_eq!(shop.stored().len(), 5);
+    assert!(shop.inbox().is_empty());
+}
+
+/// At any moment, again and again, while the application goes on: no row lost, none doubled.
+#[test]
+fn a_forwarder_that_is_killed_loses_and_doubles_nothing() {
+    let shop = spooling_shop();
+    shop.set("'buffer' => ['queries' => 5]");
+    let settings = std::fs::read_to_string(shop.path("auditq.toml")).unwrap();
+    let slow = "[worker]\nbatch = 2\nrest = 0.01\ntimeout = 2\n[queue]\nretry_after = 3\n";
+    std::fs::write(shop.path("auditq.toml"), format!("{settings}{slow}")).unwrap();
+    for _ in 0..6 {
+        shop.artisan("app:workload 300 --user=alice").ok();
+        let worker = Running::of(shop.auditq("work"));
+        std::thread::sleep(std::time::Duration::from_millis(fastrand::u64(40..400)));
+        worker.signal(Signal::KILL);
+        drop(worker.ended());
+    }
+    let mut worker = Running::of(shop.auditq("work"));
+    worker.says("workers on audit-logs");
+    eventually("an empty inbox", || shop.inbox().is_empty());
+    eventually("an empty queue", || shop.run("queue size").ok().stdout.trim() == "0");
+    worker.terminated().ok();
+    let rows = shop.run("log --json --limit 10000").ok().json();
+    let events: std::collections::BTreeSet<_> = rows.iter().map(|row| row["event_id"].as_str().unwrap()).collect();
+    assert_eq!((rows.len(), events.len()), (1_800, 1_800));
+    assert!(shop.run("queue failed --json").ok().json().is_empty());
+}
+
+#[test]
+fn a_queue_that_is_down_leaves_it_to_the_spool() {
+    let mut shop = sqlite_shop(&[("QUEUE_CONNECTION", "redis"), ("REDIS_PORT", "1")]);
+    shop.settings.push(("AUDITQ_SPOOL_DIR", shop.path("auditq-spool").to_str().unwrap().to_owned()));
+    shop.artisan("app:workload 2500 --user=alice").ok();
+    assert_eq!(shop.inbox().len(), 3, "1,000, 1,000 and 500");
+    assert_eq!(shop.laravel_log().matches("auditq could not").count(), 1, "{}", shop.laravel_log());
+}
+
+#[test]
+fn a_full_disk_costs_no_request() {
+    let disk = SmallDisk::mount("128k");
+    let mut shop = spooling_shop();
+    shop.set("'buffer' => ['queries' => 200]");
+    shop.settings.retain(|(name, _)| *name != "AUDITQ_SPOOL_DIR");
+    shop.settings.push(("AUDITQ_SPOOL_DIR", disk.path().to_str().unwrap().to_owned()));
+    let workload = shop.artisan("app:workload 3000 --user=alice").ok();
+    assert_eq!(workload.json()[0]["queries"], 3000);
+    let log = shop.laravel_log();
+    assert!(log.matches("auditq could not").count() == 1 && log.contains("is the disk full?"), "{log}");
+    let names: Vec<_> = disk.path().join("inbox").read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_str().unwrap().ends_with(".tmp")), "{names:?}");
+}
+
+#[test]
+fn the_packages_own_tests_pass() {
+    let disk = SmallDisk::mount("64k");
+    let mut command = std::process::Command::new("php");
+    command.arg(package().join("tests/run.php")).env("AUDITQ_TEST_SMALL_DISK", disk.path());
+    let done = Done::of(command.output().unwrap());
+    assert_eq!(done.code, Some(0), "{done:?}");
 }
