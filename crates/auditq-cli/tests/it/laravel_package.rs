@@ -62,7 +62,7 @@ impl Shop {
     }
 
     fn inbox(&self) -> Vec<String> {
-        let names = self.path("auditq-spool/inbox").read_dir().unwrap();
+        let names = self.path("storage/auditq-spool/inbox").read_dir().unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| !name.starts_with('.')).collect()
     }
@@ -346,7 +346,7 @@ fn the_table_that_the_application_made_is_filled_too() {
 fn spooling_shop() -> Shop {
     let mut shop = sqlite_shop(&[]);
     shop.settings.push(("AUDITQ_HANDOVER", "spool".to_owned()));
-    shop.settings.push(("AUDITQ_SPOOL_DIR", shop.path("auditq-spool").to_str().unwrap().to_owned()));
+    shop.settings.push(("AUDITQ_SPOOL_DIR", shop.path("storage/auditq-spool").to_str().unwrap().to_owned()));
     shop
 }
 
@@ -357,7 +357,7 @@ fn what_is_left_in_the_inbox_is_seen_and_stored() {
     shop.artisan("app:workload 5 --user=alice").ok();
     let files = shop.inbox();
     assert!(files.len() == 1 && files[0].ends_with(".json"), "{files:?}");
-    let mode = std::fs::metadata(shop.path("auditq-spool/inbox").join(&files[0])).unwrap().permissions().mode();
+    let mode = std::fs::metadata(shop.path("storage/auditq-spool/inbox").join(&files[0])).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let monitor = shop.run("monitor").ok().stdout;
     assert!(monitor.contains("in its inbox: 1 request"), "{monitor}");
@@ -398,7 +398,7 @@ fn a_forwarder_that_is_killed_loses_and_doubles_nothing() {
 #[test]
 fn a_queue_that_is_down_leaves_it_to_the_spool() {
     let mut shop = sqlite_shop(&[("QUEUE_CONNECTION", "redis"), ("REDIS_PORT", "1")]);
-    shop.settings.push(("AUDITQ_SPOOL_DIR", shop.path("auditq-spool").to_str().unwrap().to_owned()));
+    shop.settings.push(("AUDITQ_SPOOL_DIR", shop.path("storage/auditq-spool").to_str().unwrap().to_owned()));
     shop.artisan("app:workload 2500 --user=alice").ok();
     assert_eq!(shop.inbox().len(), 3, "1,000, 1,000 and 500");
     assert_eq!(shop.laravel_log().matches("auditq could not").count(), 1, "{}", shop.laravel_log());
