@@ -21,7 +21,8 @@ return [
     ],
 
     'spool' => [
-        // The folder that `auditq work` has as spool.dir; files go into "inbox" in it.
+        // The folder that `auditq work` has as spool.dir; files go into "inbox" in it. Where "spool" is the handover and
+        // nothing is said, it is storage/auditq-spool, where `auditq work --laravel` looks.
         'dir' => env('AUDITQ_SPOOL_DIR'),
         // 0660 where another user of the same group forwards them.
         'mode' => 0600,

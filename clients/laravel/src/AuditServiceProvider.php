@@ -73,6 +73,10 @@ final class AuditServiceProvider extends ServiceProvider
             }
         }
         $said['app'] = $said['app'] ?: $config->get('app.name');
+        if ($said['handover'] === 'spool') {
+            // Where `auditq work --laravel` looks.
+            $said['spool']['dir'] = $said['spool']['dir'] ?: $this->app->storagePath() . '/auditq-spool';
+        }
         $config->set('auditq', $said);
     }
 
@@ -136,7 +140,7 @@ final class AuditServiceProvider extends ServiceProvider
         $taps = new \WeakMap();
         $this->app->make('events')->listen(QueryExecuted::class, function (QueryExecuted $query) use ($taps): void {
             $connection = $query->connection;
-            if (method_exists($connection, 'recordWith') || $this->isIgnored((string) $connection->getName())) {
+            if (method_exists($connection, 'recordWith') || $connection->pretending() || $this->isIgnored((string) $connection->getName())) {
                 return;
             }
             $driver = $connection->getDriverName();
@@ -199,7 +203,7 @@ final class AuditServiceProvider extends ServiceProvider
         $hasSpool = (string) ($config['spool']['dir'] ?? '') !== '';
         $ways = match ($config['handover']) {
             'queue' => [new QueueHandover($this->app, $config['queue']), ...($hasSpool ? [$spool()] : [])],
-            'spool' => $hasSpool ? [$spool()] : throw new Undelivered('AUDITQ_HANDOVER is spool, and AUDITQ_SPOOL_DIR names no folder'),
+            'spool' => [$spool()],
             'null', null => [new NullHandover()],
             default => throw new Undelivered("AUDITQ_HANDOVER is {$config['handover']}; it takes queue, spool or null"),
         };

@@ -39,8 +39,8 @@ final class Recorder
     private int $bytes = 0;
     private float $oldest = INF;
 
-    /** @var list<Tap> */
-    private array $taps = [];
+    /** @var \WeakMap<Tap, true> Those of connections that are still there. */
+    private \WeakMap $taps;
 
     /** The request as a producer of events, and how many it has handed over. */
     private ?string $producer = null;
@@ -81,6 +81,7 @@ final class Recorder
         $this->listens = (bool) $config['enabled'];
         $this->secrets = new Secrets($config['redact']);
         $this->stats = new Stats();
+        $this->taps = new \WeakMap();
         $this->actors = new Actors($app, $config, $this);
         $this->entriesMax = max(1, (int) $config['buffer']['queries']);
         $this->bytesMax = max(1024, (int) $config['buffer']['bytes']);
@@ -91,7 +92,9 @@ final class Recorder
     /** Listens to one more connection. */
     public function tap(string $connection, string $system, string $name): Tap
     {
-        return $this->taps[] = new Tap($this, ['connection' => $connection, 'system' => $system, 'name' => $name]);
+        $tap = new Tap($this, ['connection' => $connection, 'system' => $system, 'name' => $name]);
+        $this->taps[$tap] = true;
+        return $tap;
     }
 
     /**
@@ -161,7 +164,7 @@ final class Recorder
     public function finish(?Container $app = null): void
     {
         $this->handOver();
-        foreach ($this->taps as $tap) {
+        foreach ($this->taps as $tap => $_) {
             $tap->reset();
         }
         $this->producer = null;
@@ -220,7 +223,7 @@ final class Recorder
         $isFull = $this->count >= self::PUT_OFF * $this->entriesMax || $this->bytes >= self::PUT_OFF * $this->bytesMax;
         if (! $isFull) {
             // The queue may be in the database that the transaction has locked.
-            foreach ($this->taps as $tap) {
+            foreach ($this->taps as $tap => $_) {
                 if ($tap->isOpen()) {
                     return;
                 }

@@ -54,7 +54,7 @@ trait Records
     /** @inheritDoc */
     public function bindValues($statement, $bindings)
     {
-        if ($this->auditqTap !== null && $statement instanceof PDOStatement) {
+        if ($this->auditqTap?->recorder->listens && ! $this->pretending && $statement instanceof PDOStatement) {
             $this->auditqStatement = $statement;
         }
         parent::bindValues($statement, $bindings);

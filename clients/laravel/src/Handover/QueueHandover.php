@@ -20,7 +20,7 @@ use Throwable;
 final class QueueHandover implements Handover
 {
     /** The name of our own connection, in the application's configuration for as long as the process lives. */
-    public const CONNECTION = 'auditq';
+    public const CONNECTION = 'auditq_handover';
 
     private ?Queue $queue = null;
 

@@ -344,10 +344,7 @@ fn the_table_that_the_application_made_is_filled_too() {
 
 /// The application with the spool in the place of its queue.
 fn spooling_shop() -> Shop {
-    let mut shop = sqlite_shop(&[]);
-    shop.settings.push(("AUDITQ_HANDOVER", "spool".to_owned()));
-    shop.settings.push(("AUDITQ_SPOOL_DIR", shop.path("storage/auditq-spool").to_str().unwrap().to_owned()));
-    shop
+    sqlite_shop(&[("AUDITQ_HANDOVER", "spool")])
 }
 
 #[test]
@@ -409,7 +406,6 @@ fn a_full_disk_costs_no_request() {
     let disk = SmallDisk::mount("128k");
     let mut shop = spooling_shop();
     shop.set("'buffer' => ['queries' => 200]");
-    shop.settings.retain(|(name, _)| *name != "AUDITQ_SPOOL_DIR");
     shop.settings.push(("AUDITQ_SPOOL_DIR", disk.path().to_str().unwrap().to_owned()));
     let workload = shop.artisan("app:workload 3000 --user=alice").ok();
     assert_eq!(workload.json()[0]["queries"], 3000);
