@@ -56,7 +56,7 @@ final class Payload
     ) {
         $names = array_map(fn (string $name) => str_replace('\*', '\w*', preg_quote($name, '/')), $config['ignore']['tables']);
         $this->ignoredTables = $names === [] ? null
-            : '/\b(?:from|into|update|join|table(?:\s+if(?:\s+not)?\s+exists)?|delete)\s+(?:[`"\[]?\w+[`"\]]?\.)?[`"\[]?(\w+)/i';
+            : '/\b(?:from|into|update|join|table(?:\s+if(?:\s+not)?\s+exists)?)\s+(?:[`"\[]?\w+[`"\]]?\.)?[`"\[]?(\w+)/i';
         $this->ignoredNames = '/^(?:' . implode('|', $names) . ')$/i';
     }
 
