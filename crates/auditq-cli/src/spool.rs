@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use auditq_event::Record;
 use auditq_spool::{Chunk, ProducerId, Reader};
 use auditq_worker::InboxStatus;
@@ -59,18 +59,24 @@ pub(crate) fn look(dir: &Path) -> Result<SpoolStatus> {
             status.trouble = Some(error.to_string());
         }
     }
-    look_into_inbox(dir, &mut status)?;
+    look_into_inbox(dir, &mut status);
     Ok(status)
 }
 
-fn look_into_inbox(dir: &Path, status: &mut SpoolStatus) -> Result<()> {
-    let inbox = InboxStatus::look(dir).with_context(|| format!("cannot look into the inbox in {}", dir.display()))?;
+fn look_into_inbox(dir: &Path, status: &mut SpoolStatus) {
+    let inbox = match InboxStatus::look(dir) {
+        Ok(inbox) => inbox,
+        Err(error) => {
+            status.producers_unreadable += 1;
+            status.trouble = Some(format!("cannot look into the inbox in {}: {error}", dir.display()));
+            return;
+        }
+    };
     status.inbox_files = inbox.files;
     status.inbox_bytes = inbox.bytes;
     status.inbox_rejected = inbox.rejected;
     let age = inbox.oldest_at.map(time::seconds_since);
     status.oldest_seconds = status.oldest_seconds.into_iter().chain(age).reduce(f64::max);
-    Ok(())
 }
 
 fn look_at(dir: &Path, producer: ProducerId, until: Instant, status: &mut SpoolStatus) -> Result<()> {

@@ -4,16 +4,20 @@
 //! and what is no message is put aside in `rejected`, where it holds up nobody.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::ffi::{CStr, CString};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use auditq_event::cut_at_char_boundary;
 use auditq_laravel::Postmark;
 use auditq_queue::{MessageId, NewMessage, QueueName};
 use bytes::Bytes;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
 
 /// The folder's name in that of the spools.
 const FOLDER: &str = "inbox";
@@ -37,10 +41,17 @@ const UNFINISHED_MAX: Duration = Duration::from_secs(3_600);
 pub(crate) struct Inbox {
     folder: PathBuf,
     queue: QueueName,
-    lock: Option<File>,
+    held: Option<Held>,
     listed: VecDeque<String>,
     /// Files that cannot be taken away: once pushed they must not be pushed again and again.
-    stuck: HashSet<String>,
+    stuck: HashSet<CString>,
+}
+
+/// The folder itself, whatever its name comes to mean, and its lock.
+#[derive(Debug)]
+struct Held {
+    dir: OwnedFd,
+    _lock: File,
 }
 
 /// A file of the inbox that is a message.
@@ -90,8 +101,8 @@ impl InboxStatus {
 
 impl Inbox {
     pub(crate) fn new(root: &Path, queue: QueueName) -> Self {
-        let (lock, listed, stuck) = Default::default();
-        Self { folder: root.join(FOLDER), queue, lock, listed, stuck }
+        let (held, listed, stuck) = Default::default();
+        Self { folder: root.join(FOLDER), queue, held, listed, stuck }
     }
 
     /// Reads the oldest messages; none when there is no inbox, or another forwarder reads it.
@@ -99,7 +110,8 @@ impl Inbox {
     /// # Errors
     /// The folder cannot be listed, or its lock not be opened.
     pub(crate) fn read(&mut self) -> io::Result<Vec<Letter>> {
-        if !self.take_lock()? {
+        self.take_hold()?;
+        if self.held.is_none() {
             return Ok(Vec::new());
         }
         if self.listed.is_empty() {
@@ -123,37 +135,40 @@ impl Inbox {
     /// Takes away what the queue has.
     pub(crate) fn remove(&mut self, letters: &[Letter]) {
         for Letter { name, .. } in letters {
-            match fs::remove_file(self.folder.join(name)) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => self.stay(name, &error),
+            let Some(held) = &self.held else { return };
+            match unlinkat(&held.dir, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => self.stay(&c_string(name), error),
             }
         }
     }
 
     /// Puts a file aside, whatever it is.
     pub(crate) fn reject(&mut self, name: &str, why: &str) {
-        let aside = self.folder.join(REJECTED);
+        self.put_aside(&c_string(name), why);
+    }
+
+    fn put_aside(&mut self, name: &CStr, why: &str) {
+        let Some(held) = &self.held else { return };
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        let made = DirBuilder::new().mode(0o700).create(&aside);
-        let moved = match made {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            // A name of its own: what was put aside before is not lost.
-            _ => fs::rename(self.folder.join(name), aside.join(format!("{at}-{}", head(name)))),
-        };
+        // A name of its own: what was put aside before is not lost.
+        let shown = name.to_string_lossy();
+        let moved = rejected(&held.dir)
+            .and_then(|aside| renameat(&held.dir, name, &aside, format!("{at}-{}", cut_at_char_boundary(&shown, 200))));
         match moved {
             Ok(()) => {
-                tracing::warn!(target: "auditq", file = name, folder = %aside.display(), "put aside a file of the inbox: {why}");
+                let folder = self.folder.join(REJECTED);
+                tracing::warn!(target: "auditq", file = %shown, folder = %folder.display(), "put aside a file of the inbox: {why}");
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => self.stay(name, &error),
+            Err(Errno::NOENT) => {}
+            Err(error) => self.stay(name, error),
         }
     }
 
     /// Leaves alone what cannot be moved.
-    fn stay(&mut self, name: &str, error: &io::Error) {
-        let path = self.folder.join(name);
+    fn stay(&mut self, name: &CStr, error: Errno) {
         if self.stuck.len() < LISTED_MAX && self.stuck.insert(name.to_owned()) {
+            let path = self.folder.join(&*name.to_string_lossy());
             tracing::error!(
                 target: "auditq", path = %path.display(),
                 "cannot take a file out of the inbox: {error}; let the user of the workers write in its folder"
@@ -161,73 +176,70 @@ impl Inbox {
         }
     }
 
-    fn take_lock(&mut self) -> io::Result<bool> {
-        if self.lock.is_some() && self.folder.is_dir() {
-            return Ok(true);
+    /// Opens the folder and takes its lock, unless that is done, there is no folder, or another forwarder has it.
+    fn take_hold(&mut self) -> io::Result<()> {
+        let there = match fs::symlink_metadata(&self.folder) {
+            Ok(there) => (there.dev(), there.ino()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.held = None;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(held) = &self.held {
+            let stat = fstat(&held.dir)?;
+            if (stat.st_dev, stat.st_ino) == there {
+                return Ok(());
+            }
         }
-        self.lock = None;
-        if !self.folder.is_dir() {
-            return Ok(false);
-        }
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
-            .open(self.folder.join(LOCK))?;
-        match file.try_lock() {
-            Ok(()) => self.lock = Some(file),
-            Err(TryLockError::WouldBlock) => return Ok(false),
+        self.held = None;
+        self.listed.clear();
+        let dir = openat(CWD, &self.folder, DIRECTORY, Mode::empty())?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let lock = File::from(openat(&dir, LOCK, flags, Mode::RUSR | Mode::WUSR)?);
+        match lock.try_lock() {
+            Ok(()) => self.held = Some(Held { dir, _lock: lock }),
+            Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The names of messages, the oldest first; deals with everything else that is there.
     fn list(&mut self) -> io::Result<VecDeque<String>> {
+        let Some(held) = &self.held else { return Ok(VecDeque::new()) };
         let mut oldest = BTreeSet::new();
-        let mut strange = Vec::new();
-        for entry in entries(&self.folder)? {
-            let name = entry?.file_name();
+        let mut strange: Vec<CString> = Vec::new();
+        for entry in Dir::read_from(&held.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
             match name.to_str() {
-                Some(name) if name == REJECTED || name.starts_with('.') || self.stuck.contains(name) => {}
-                Some(name) if letter_time(name).is_some() => {
-                    oldest.insert(name.to_owned());
+                Ok(text) if text == REJECTED || text.starts_with('.') || self.stuck.contains(name) => {}
+                Ok(text) if letter_time(text).is_some() => {
+                    oldest.insert(text.to_owned());
                     if oldest.len() > LISTED_MAX {
                         oldest.pop_last();
                     }
                 }
-                _ if strange.len() < LETTERS_MAX => strange.push(name.to_string_lossy().into_owned()),
+                _ if strange.len() < LETTERS_MAX && !self.stuck.contains(name) => strange.push(name.to_owned()),
                 _ => {}
             }
         }
+        strange.retain(|name| !is_being_written(&held.dir, name));
         for name in strange {
-            if !self.is_being_written(&name) {
-                self.reject(&name, "it is no message");
-            }
+            self.put_aside(&name, "it is no message");
         }
         Ok(oldest.into_iter().collect())
     }
 
-    /// A name that a process still writes under, and has not given up.
-    fn is_being_written(&self, name: &str) -> bool {
-        let file = fs::symlink_metadata(self.folder.join(name));
-        let age = file.ok().filter(fs::Metadata::is_file).and_then(|file| file.modified().ok()?.elapsed().ok());
-        name.ends_with(".tmp") && age.is_none_or(|age| age < UNFINISHED_MAX)
-    }
-
     /// Reads a message; `None` when it has gone.
     fn open(&self, name: &str) -> Result<Option<Letter>, String> {
-        let path = self.folder.join(name);
-        let file = OpenOptions::new()
-            .read(true)
-            // Neither follows a link nor waits for a pipe.
-            .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
-            .open(path);
-        let file = match file {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let Some(held) = &self.held else { return Ok(None) };
+        // Neither follows a link nor waits for a pipe.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&held.dir, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(format!("it cannot be opened: {error}")),
         };
         let payload = content(file)?;
@@ -274,9 +286,28 @@ fn letter_time(name: &str) -> Option<i64> {
     if is_time && is_uuid { time.parse().ok() } else { None }
 }
 
-/// As much of a name as leaves room for more in front of it.
-fn head(name: &str) -> &str {
-    auditq_event::cut_at_char_boundary(name, 200)
+/// A folder, and no link to one.
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The folder of what was put aside, made where it is missing.
+fn rejected(inbox: &OwnedFd) -> Result<OwnedFd, Errno> {
+    match mkdirat(inbox, REJECTED, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => openat(inbox, REJECTED, DIRECTORY, Mode::empty()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A name that a process still writes under, and has not given up.
+fn is_being_written(inbox: &OwnedFd, name: &CStr) -> bool {
+    let Ok(stat) = statat(inbox, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+    let modified = UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    is_file && name.to_bytes().ends_with(b".tmp") && modified.elapsed().is_ok_and(|age| age < UNFINISHED_MAX)
+}
+
+/// Names come from the folder or are our own: no NUL is in them.
+fn c_string(name: &str) -> CString {
+    CString::new(name).unwrap_or_default()
 }
 
 /// What is in a folder; nothing when it is not there.
@@ -286,8 +317,4 @@ fn entries(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirE
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
         Err(error) => Err(error),
     }
-}
-
-fn flags(flags: OFlags) -> i32 {
-    flags.bits().cast_signed()
 }

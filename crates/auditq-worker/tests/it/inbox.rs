@@ -96,6 +96,32 @@ async fn what_is_no_message_is_put_aside_and_holds_up_nobody() {
     assert_eq!(world.stored().await, [8]);
 }
 
+/// Who may write in the folder must not make the worker write, move or read anywhere else.
+#[tokio::test]
+async fn links_in_the_place_of_its_folders_are_not_followed() {
+    let world = World::new().await;
+    let elsewhere = world.dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("passwd"), "root").unwrap();
+    leave(&elsewhere, 1);
+    fs::create_dir(world.dir.path().join("spool")).unwrap();
+    symlink(&elsewhere, world.dir.path().join("spool/inbox")).unwrap();
+    assert_eq!(forwarder(&world).drain().await.unwrap(), 0);
+    assert_eq!(left(&elsewhere), [name(1), "passwd".to_owned()]);
+
+    fs::remove_file(world.dir.path().join("spool/inbox")).unwrap();
+    let inbox = inbox(&world);
+    symlink(&elsewhere, inbox.join("rejected")).unwrap();
+    symlink(&elsewhere, inbox.join(".lock")).unwrap();
+    fs::write(inbox.join("cron"), "* * * * * root").unwrap();
+    leave(&inbox, 2);
+    assert_eq!(forwarder(&world).drain().await.unwrap(), 0, "not without its lock");
+    fs::remove_file(inbox.join(".lock")).unwrap();
+    assert_eq!(forwarder(&world).drain().await.unwrap(), 1);
+    assert_eq!(left(&elsewhere), [name(1), "passwd".to_owned()]);
+    assert_eq!(left(&inbox), ["cron", "rejected"]);
+}
+
 #[tokio::test]
 async fn what_the_queue_refuses_is_put_aside_and_the_others_go_on() {
     let world = World::new().await;
