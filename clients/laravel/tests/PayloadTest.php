@@ -6,9 +6,11 @@ use Auditq\Laravel\Secrets;
 use Auditq\Laravel\Tap;
 
 // What the shipped configuration asks Laravel for.
-function env(string $name, mixed $default = null): mixed
-{
-    return $default;
+if (! function_exists('env')) {
+    function env(string $name, mixed $default = null): mixed
+    {
+        return $default;
+    }
 }
 
 $recorder = (new ReflectionClass(Recorder::class))->newInstanceWithoutConstructor();
