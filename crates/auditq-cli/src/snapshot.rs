@@ -126,8 +126,13 @@ impl Snapshot {
 
     fn spool_line(&self) -> String {
         let (spool, dir) = (&self.spool, self.spool_dir.display());
+        let inbox = self.inbox_part();
         if spool.producers == 0 {
-            return format!("nothing waits in {dir}");
+            return if inbox.is_empty() {
+                format!("nothing waits in {dir}")
+            } else {
+                format!("no spool in {dir}{inbox}")
+            };
         }
         let waiting = match (spool.records_waiting, spool.more) {
             (records, true) => format!("over {}", counted(records, "event")),
@@ -141,6 +146,7 @@ impl Snapshot {
         if spool.producers_dead_waiting > 0 {
             line.push_str(&format!(", left by processes that ended: {}", grouped(spool.producers_dead_waiting)));
         }
+        line.push_str(&inbox);
         if let Some(oldest) = spool.oldest_seconds {
             line.push_str(&format!(", waiting for {}", seconds(oldest)));
         }
@@ -148,6 +154,18 @@ impl Snapshot {
             line.push_str(&format!(", not readable: {} ({})", grouped(spool.producers_unreadable), one_line(trouble)));
         }
         line
+    }
+
+    /// What is said of the inbox, where anything is in it.
+    fn inbox_part(&self) -> String {
+        let mut part = String::new();
+        if self.spool.inbox_files > 0 {
+            part.push_str(&format!(", in its inbox: {}", counted(self.spool.inbox_files, "request")));
+        }
+        if self.spool.inbox_rejected > 0 {
+            part.push_str(&format!(", put aside in inbox/rejected: {}", grouped(self.spool.inbox_rejected)));
+        }
+        part
     }
 }
 

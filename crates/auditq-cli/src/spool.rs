@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use auditq_event::Record;
 use auditq_spool::{Chunk, ProducerId, Reader};
+use auditq_worker::InboxStatus;
 use serde::Serialize;
 
 use crate::time;
@@ -33,6 +34,12 @@ pub(crate) struct SpoolStatus {
     pub(crate) more: bool,
     /// For how long the oldest of them has been waiting.
     pub(crate) oldest_seconds: Option<f64>,
+    /// Requests of other languages' processes that wait in the inbox to be forwarded.
+    pub(crate) inbox_files: u64,
+    /// Bytes of them.
+    pub(crate) inbox_bytes: u64,
+    /// Files that were put aside there because they are no message.
+    pub(crate) inbox_rejected: u64,
     /// Bytes of disk that all spools take, room made ready included.
     pub(crate) disk_bytes: u64,
 }
@@ -52,7 +59,24 @@ pub(crate) fn look(dir: &Path) -> Result<SpoolStatus> {
             status.trouble = Some(error.to_string());
         }
     }
+    look_into_inbox(dir, &mut status);
     Ok(status)
+}
+
+fn look_into_inbox(dir: &Path, status: &mut SpoolStatus) {
+    let inbox = match InboxStatus::look(dir) {
+        Ok(inbox) => inbox,
+        Err(error) => {
+            status.producers_unreadable += 1;
+            status.trouble = Some(format!("cannot look into the inbox in {}: {error}", dir.display()));
+            return;
+        }
+    };
+    status.inbox_files = inbox.files;
+    status.inbox_bytes = inbox.bytes;
+    status.inbox_rejected = inbox.rejected;
+    let age = inbox.oldest_at.map(time::seconds_since);
+    status.oldest_seconds = status.oldest_seconds.into_iter().chain(age).reduce(f64::max);
 }
 
 fn look_at(dir: &Path, producer: ProducerId, until: Instant, status: &mut SpoolStatus) -> Result<()> {

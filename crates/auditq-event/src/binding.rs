@@ -21,6 +21,8 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
     /// Anything else, as the driver's own text with the driver's name of the type.
     Typed(&'a str, &'a str),
+    /// What another recorder kept of a value that it cut or took out: recorded as it is.
+    Recorded(&'a Binding),
 }
 
 /// A binding as it was recorded.

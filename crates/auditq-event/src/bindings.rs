@@ -78,6 +78,9 @@ fn put_redacted(out: &mut Vec<u8>, value: &Value<'_>, redaction: &Redaction) {
         out.push(tag::NULL);
         return;
     }
+    if let Value::Recorded(binding @ Binding::Redacted { .. }) = value {
+        return binding.encode(out);
+    }
     let hmac = value.with_bytes(|bytes| redaction.hmac_of_value(bytes));
     out.push(tag::REDACTED);
     put_sized(out, value.kind().as_bytes());
@@ -123,6 +126,10 @@ fn put_value(out: &mut Vec<u8>, value: &Value<'_>, limits: &Limits, max: usize) 
             let kind = cut_at_char_boundary(name, limits.text_bytes);
             put_shortened(out, kind, text.as_bytes(), cut_at_char_boundary(text, limits.head_bytes).as_bytes());
         }
+        Value::Recorded(binding) => match binding.whole() {
+            Some(value) => put_value(out, &value, limits, max),
+            None => binding.encode(out),
+        },
     }
 }
 
@@ -154,6 +161,7 @@ impl Value<'_> {
             Value::Text(_) | Value::RawText(_) => "text",
             Value::Bytes(_) => "bytes",
             Value::Typed(name, _) => name,
+            Value::Recorded(binding) => binding.kind(),
         }
     }
 
@@ -167,11 +175,43 @@ impl Value<'_> {
             Value::Float(value) => then(value.to_string().as_bytes()),
             Value::Text(text) | Value::Typed(_, text) => then(text.as_bytes()),
             Value::RawText(bytes) | Value::Bytes(bytes) => then(bytes),
+            Value::Recorded(Binding::Shortened { cut, .. }) => then(&cut.sha256),
+            Value::Recorded(Binding::Redacted { hmac, .. }) => then(hmac),
+            Value::Recorded(binding) => match binding.whole() {
+                Some(value) => value.with_bytes(then),
+                None => then(b""),
+            },
         }
     }
 }
 
 impl Binding {
+    fn kind(&self) -> &str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "bool",
+            Self::Int(_) | Self::Uint(_) => "int",
+            Self::Float(_) => "float",
+            Self::Text(_) | Self::InvalidText(_) => "text",
+            Self::Typed(kind, _) | Self::Shortened { kind, .. } | Self::Redacted { kind, .. } => kind,
+        }
+    }
+
+    /// The value, unless it was cut or taken out.
+    fn whole(&self) -> Option<Value<'_>> {
+        Some(match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Int(value) => Value::Int(*value),
+            Self::Uint(value) => Value::Uint(*value),
+            Self::Float(value) => Value::Float(*value),
+            Self::Text(text) => Value::Text(text),
+            Self::InvalidText(bytes) => Value::RawText(bytes),
+            Self::Typed(name, text) => Value::Typed(name, text),
+            Self::Shortened { .. } | Self::Redacted { .. } => return None,
+        })
+    }
+
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let mut put = |value| put_value(out, &value, &Limits::UNLIMITED, usize::MAX);
         match self {

@@ -70,18 +70,7 @@ impl Envelope {
     /// # Errors
     /// When it is not JSON, over a limit, or has no `job`; the error says at which byte.
     pub fn read(payload: &[u8], limits: &Limits) -> Result<Self, EnvelopeError> {
-        if payload.len() > limits.bytes {
-            return Err(EnvelopeError::TooLarge { unit: "bytes", have: payload.len(), limit: limits.bytes });
-        }
-        let text = str::from_utf8(payload).map_err(|error| EnvelopeError::Utf8(error.valid_up_to()))?;
-        let values = values_in(payload);
-        if values > limits.values {
-            return Err(EnvelopeError::TooLarge { unit: "values", have: values, limit: limits.values });
-        }
-        let json = serde_json::from_str(text).map_err(|error| EnvelopeError::Json {
-            offset: offset_of(payload, &error),
-            problem: without_place(&error),
-        })?;
+        let json = json_of(payload, limits)?;
         let Json::Object(mut fields) = json else { return Err(EnvelopeError::NoJob("it is no object")) };
         if !fields.get("job").is_some_and(Json::is_string) {
             return Err(EnvelopeError::NoJob("it has no \"job\""));
@@ -150,6 +139,20 @@ impl Envelope {
     }
 }
 
+/// Reads JSON within limits on its bytes and values.
+pub(crate) fn json_of(bytes: &[u8], limits: &Limits) -> Result<Json, EnvelopeError> {
+    if bytes.len() > limits.bytes {
+        return Err(EnvelopeError::TooLarge { unit: "bytes", have: bytes.len(), limit: limits.bytes });
+    }
+    let text = str::from_utf8(bytes).map_err(|error| EnvelopeError::Utf8(error.valid_up_to()))?;
+    let values = values_in(bytes);
+    if values > limits.values {
+        return Err(EnvelopeError::TooLarge { unit: "values", have: values, limit: limits.values });
+    }
+    serde_json::from_str(text)
+        .map_err(|error| EnvelopeError::Json { offset: offset_of(bytes, &error), problem: without_place(&error) })
+}
+
 /// At most as many values as the JSON has: each follows a comma or an opening bracket, or is the whole.
 fn values_in(json: &[u8]) -> usize {
     let (mut values, mut in_text, mut escaped) = (1, false, false);
@@ -187,7 +190,7 @@ fn empty_objects_to_lists(value: &mut Json) {
 }
 
 /// A whole number, also one that a program wrote as text or as a float.
-fn whole(value: &Json) -> Option<i64> {
+pub(crate) fn whole(value: &Json) -> Option<i64> {
     match value {
         Json::String(text) => text.trim().parse().ok(),
         Json::Number(number) => number.as_i64().or_else(|| {

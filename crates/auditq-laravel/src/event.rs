@@ -299,7 +299,7 @@ fn unsigned(value: &Value<'_>) -> Option<u64> {
     }
 }
 
-fn system(name: &str) -> Option<System> {
+pub(crate) fn system(name: &str) -> Option<System> {
     Some(match name.to_ascii_lowercase().as_str() {
         "mysql" => System::Mysql,
         "mariadb" => System::Mariadb,

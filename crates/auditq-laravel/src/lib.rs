@@ -13,6 +13,7 @@ mod extra;
 mod job;
 mod mapping;
 pub mod php;
+mod queries;
 mod time;
 
 pub use crypt::{AppKey, CryptError, KeyError, decrypt};
@@ -22,3 +23,4 @@ pub use envelope::{CALL_QUEUED_HANDLER, Envelope, EnvelopeError, JobLimits};
 pub use event::EventError;
 pub use job::{Decoder, Duty, Job, JobError};
 pub use mapping::{Field, Mapping};
+pub use queries::{ItemError, Postmark, Queries, QueriesError, QueriesReader};

@@ -2,12 +2,12 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditq_event::{Message, ProducerLabel, Record, Target, is_auditq};
-use auditq_laravel::Job;
+use auditq_laravel::{Job, Queries};
 use auditq_queue::{Receipt, Remainder, Reserved};
 use auditq_store::{Amendment, Batch};
 use bytes::Bytes;
 
-use crate::laravel::{Foreign, LaravelJobs, NotRead};
+use crate::laravel::{Foreign, LaravelJobs, NotRead, usual_queries};
 use crate::retry::RetryPolicy;
 
 /// Longer than any message that a forwarder writes.
@@ -27,6 +27,8 @@ enum Body {
     Batch(Message),
     /// A job that a Laravel application dispatched: one event.
     Job(Box<Job>),
+    /// The queries of one request of a Laravel application, as our package for it sends them.
+    Queries(Box<Queries>),
 }
 
 /// A reserved message that is not stored.
@@ -50,21 +52,34 @@ pub(crate) struct Part {
 }
 
 impl Delivery {
-    /// Reads a message's envelope, or a job of Laravel's whole.
+    /// Reads a message's envelope, or what a Laravel application sent whole.
     ///
     /// # Errors
     /// The message's receipt, with the reason why it is not stored.
     pub(crate) fn read(reserved: Reserved, laravel: Option<&LaravelJobs>) -> Result<Self, Refused> {
         let Reserved { receipt, attempts, payload, .. } = reserved;
-        let body = match laravel {
-            Some(laravel) if !is_auditq(&payload) => match laravel.read(&payload) {
+        if is_auditq(&payload) {
+            return Self::of(batch(&payload), receipt, attempts);
+        }
+        let queries = match laravel {
+            Some(laravel) => laravel.queries.read(&payload),
+            None => usual_queries().read(&payload),
+        };
+        let body = match (queries, laravel) {
+            (Ok(Some(queries)), _) => Ok(Body::Queries(Box::new(queries))),
+            (Err(error), _) => Err(error.to_string()),
+            (Ok(None), None) => batch(&payload),
+            (Ok(None), Some(laravel)) => match laravel.read(&payload) {
                 Ok(job) => Ok(Body::Job(Box::new(job))),
                 Err(NotRead::Foreign(foreign)) => return Err(Refused::Foreign { receipt, foreign }),
                 Err(NotRead::Damaged(reason)) => Err(reason),
                 Err(NotRead::Ours) => batch(&payload),
             },
-            _ => batch(&payload),
         };
+        Self::of(body, receipt, attempts)
+    }
+
+    fn of(body: Result<Body, String>, receipt: Receipt, attempts: u32) -> Result<Self, Refused> {
         match body {
             Ok(body) => Ok(Self { receipt, attempts, body }),
             Err(reason) => Err(Refused::Unreadable { receipt, attempts, reason }),
@@ -74,7 +89,7 @@ impl Delivery {
     /// When it is tried again and when given up: a job's own settings go before the worker's.
     pub(crate) fn policy<'p>(&self, workers: &'p RetryPolicy) -> Cow<'p, RetryPolicy> {
         match &self.body {
-            Body::Batch(_) => Cow::Borrowed(workers),
+            Body::Batch(_) | Body::Queries(_) => Cow::Borrowed(workers),
             Body::Job(job) => Cow::Owned(workers.of_job(&job.limits, unix_now())),
         }
     }
@@ -95,7 +110,7 @@ impl Delivery {
     /// How long storing it may take: what a job says, else `workers`; zero is without limit.
     pub(crate) fn timeout(&self, workers: Duration) -> Duration {
         match &self.body {
-            Body::Batch(_) => workers,
+            Body::Batch(_) | Body::Queries(_) => workers,
             Body::Job(job) => job.limits.timeout.map_or(workers, |seconds| Duration::from_secs(seconds.into())),
         }
     }
@@ -108,7 +123,7 @@ impl Delivery {
     /// What it is called in a reason.
     pub(crate) fn class(&self) -> &str {
         match &self.body {
-            Body::Batch(_) => "the message",
+            Body::Batch(_) | Body::Queries(_) => "the message",
             Body::Job(job) => &job.class,
         }
     }
@@ -118,6 +133,7 @@ impl Delivery {
         match &self.body {
             Body::Batch(message) => message.len(),
             Body::Job(_) => 1,
+            Body::Queries(queries) => queries.len(),
         }
     }
 
@@ -125,6 +141,7 @@ impl Delivery {
     pub(crate) fn exceptions(&self) -> u32 {
         match &self.body {
             Body::Batch(message) => message.exceptions(),
+            Body::Queries(queries) => queries.exceptions(),
             Body::Job(_) => self.attempts.saturating_sub(1),
         }
     }
@@ -133,6 +150,7 @@ impl Delivery {
     pub(crate) fn label(&self) -> Cow<'_, ProducerLabel> {
         match &self.body {
             Body::Batch(message) => Cow::Borrowed(message.label()),
+            Body::Queries(queries) => Cow::Borrowed(queries.label()),
             Body::Job(_) => Cow::Owned(ProducerLabel::default()),
         }
     }
@@ -166,15 +184,24 @@ impl Delivery {
                 let record = Record::Event(Box::new(job.event.clone()));
                 vec![Part { index: 0, record: Some((0, record)), reason: None }]
             }
+            Body::Queries(queries) => {
+                let decoded = queries.records().enumerate();
+                decoded
+                    .map(|(index, (seq, record))| match record {
+                        Ok(record) => Part { index, record: Some((*seq, record.clone())), reason: None },
+                        Err(error) => Part::undecodable(index, &error.to_string()),
+                    })
+                    .collect()
+            }
         }
     }
 
     /// The message with nothing in it but these parts. A job stays as its application wrote it.
     pub(crate) fn remainder(&self, parts: &[Part], exceptions: u32) -> Remainder {
+        let wanted = |index| parts.iter().any(|part| part.index == index);
         let payload = match &self.body {
-            Body::Batch(message) => {
-                Some(Bytes::from(message.keep(|index| parts.iter().any(|part| part.index == index), exceptions)))
-            }
+            Body::Batch(message) => Some(Bytes::from(message.keep(wanted, exceptions))),
+            Body::Queries(queries) => Some(Bytes::from(queries.keep(wanted, exceptions))),
             Body::Job(_) => None,
         };
         Remainder { receipt: self.receipt.clone(), payload }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use auditq_queue::{NewMessage, Queue, QueueName};
+use auditq_queue::{ErrorKind, NewMessage, Queue, QueueName};
 use auditq_spool::{Chunk, ProducerId, ReadError, Reader, Removal};
 
+use crate::inbox::{Inbox, Letter};
 use crate::observer::{Observer, WorkEvent};
 use crate::parcel;
 use crate::retry::{Decision, RetryPolicy};
@@ -40,6 +41,8 @@ pub struct Forwarder {
     observer: Observer,
     sources: HashMap<ProducerId, Source>,
     discovered: Option<Instant>,
+    /// `None` only while it is being read.
+    inbox: Option<Inbox>,
 }
 
 /// One spool that is being read.
@@ -62,7 +65,8 @@ impl Forwarder {
         observer: Observer,
     ) -> Self {
         let (sources, discovered) = Default::default();
-        Self { root, queue, queue_name, message_events, policy, shutdown, observer, sources, discovered }
+        let inbox = Some(Inbox::new(&root, queue_name.clone()));
+        Self { root, queue, queue_name, message_events, policy, shutdown, observer, sources, discovered, inbox }
     }
 
     /// Forwards until it is asked to end. A queue that does not answer is waited for, and the spools grow meanwhile.
@@ -98,7 +102,7 @@ impl Forwarder {
         }
     }
 
-    /// Takes one chunk from each spool.
+    /// Takes one chunk from each spool, and as much from the inbox.
     async fn pass(&mut self) -> Result<usize, SettleError> {
         if self.discovered.is_none_or(|at| at.elapsed() >= DISCOVERY_INTERVAL) {
             self.discover();
@@ -118,7 +122,64 @@ impl Forwarder {
                 Err(error) => self.tell_waiting(&error.to_string(), DISCOVERY_INTERVAL),
             }
         }
-        Ok(forwarded)
+        Ok(forwarded + self.forward_inbox().await?)
+    }
+
+    /// Pushes messages that were left in the inbox, and takes their files away once the queue has them.
+    async fn forward_inbox(&mut self) -> Result<usize, SettleError> {
+        let Some(inbox) = self.inbox.take() else { return Ok(0) };
+        let (inbox, letters) = with_inbox(inbox, Inbox::read).await;
+        self.inbox = Some(inbox);
+        let letters = match letters {
+            Ok(letters) => letters,
+            Err(error) => {
+                self.tell_inbox_trouble(&error);
+                return Ok(0);
+            }
+        };
+        if letters.is_empty() {
+            return Ok(0);
+        }
+        let records = letters.iter().map(|letter| letter.records).sum();
+        let Some(pushed) = self.push_letters(letters).await? else { return Ok(0) };
+        self.observer.tell(&WorkEvent::Forwarded { messages: pushed.len(), records });
+        if let Some(inbox) = self.inbox.take() {
+            let (inbox, ()) = with_inbox(inbox, move |inbox| inbox.remove(&pushed)).await;
+            self.inbox = Some(inbox);
+        }
+        Ok(records)
+    }
+
+    /// Pushes all of them, or puts aside what the queue refuses; `None` when it was asked to end before.
+    async fn push_letters(&mut self, letters: Vec<Letter>) -> Result<Option<Vec<Letter>>, SettleError> {
+        let messages: Vec<NewMessage> = letters.iter().map(|letter| letter.message.clone()).collect();
+        match self.queue.push(&messages).await {
+            Ok(()) => return Ok(Some(letters)),
+            // Of one that is refused the others are not to suffer.
+            Err(error) if error.kind() == ErrorKind::Rejected => {}
+            Err(_) => return Ok(self.push(&messages).await?.then_some(letters)),
+        }
+        let mut pushed = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let message = std::slice::from_ref(&letter.message);
+            match self.queue.push(message).await {
+                Ok(()) => pushed.push(letter),
+                Err(error) if error.kind() == ErrorKind::Rejected => {
+                    self.inbox.iter_mut().for_each(|inbox| inbox.reject(letter.name(), &error.to_string()));
+                }
+                Err(_) if self.push(message).await? => pushed.push(letter),
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(Some(pushed))
+    }
+
+    /// Told as often as spools are looked for.
+    fn tell_inbox_trouble(&self, error: &std::io::Error) {
+        if self.discovered.is_some_and(|at| at.elapsed() < LINGER) {
+            let inbox = self.root.join("inbox");
+            self.tell_waiting(&format!("cannot read the inbox {}: {error}", inbox.display()), DISCOVERY_INTERVAL);
+        }
     }
 
     /// Takes over the spools that nobody reads. One that cannot be opened does not keep the others from it.
@@ -221,6 +282,18 @@ async fn remove_if_finished(mut source: Source) -> Result<Option<Source>, ReadEr
         Removal::Removed | Removal::ForeignFiles(_) => Ok(None),
         Removal::NotFinished(reader) => Ok(Some(Source { reader, chunk })),
     }
+}
+
+/// Works with the inbox where it may block.
+async fn with_inbox<T: Send + 'static>(
+    mut inbox: Inbox,
+    work: impl FnOnce(&mut Inbox) -> T + Send + 'static,
+) -> (Inbox, T) {
+    let task = tokio::task::spawn_blocking(move || {
+        let done = work(&mut inbox);
+        (inbox, done)
+    });
+    task.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 /// Does file work where it may block.

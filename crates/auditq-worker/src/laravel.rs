@@ -1,12 +1,12 @@
 //! How the jobs of a Laravel application are read, as the configuration says.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use auditq_config::Config;
 use auditq_event::{Limits, Redaction};
-use auditq_laravel::{AppKey, Decoder, Duty, Envelope, Field, Job, KeyError, Mapping};
+use auditq_laravel::{AppKey, Decoder, Duty, Envelope, Field, Job, KeyError, Mapping, QueriesReader};
 
 /// Settings for Laravel that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,8 @@ pub struct LaravelJobs {
     pub decoder: Decoder,
     /// Their classes; jobs of others are left in the queue.
     pub classes: Vec<String>,
+    /// How the queries are read that the package `clients/laravel` sends.
+    pub(crate) queries: QueriesReader,
     /// Jobs of others that were met, and told of.
     told: Arc<Mutex<BTreeSet<Foreign>>>,
     /// Until when all workers of the process leave the queue to those whose jobs were met.
@@ -93,8 +95,10 @@ impl LaravelJobs {
     /// # Errors
     /// As [`laravel_decoder`].
     pub fn new(config: &Config, redaction: Redaction, limits: Limits) -> Result<Self, LaravelError> {
+        let queries = QueriesReader::new(redaction.clone(), limits);
         let decoder = laravel_decoder(config, redaction, limits)?;
-        Ok(Self { decoder, classes: config.laravel.jobs.clone(), told: Arc::default(), left_until: Arc::default() })
+        let (classes, told, left_until) = (config.laravel.jobs.clone(), Arc::default(), Arc::default());
+        Ok(Self { decoder, classes, queries, told, left_until })
     }
 
     /// True when such jobs were not met before.
@@ -137,6 +141,16 @@ impl LaravelJobs {
     fn is_stored(&self, class: &str) -> bool {
         self.classes.iter().any(|known| known.trim_start_matches('\\').eq_ignore_ascii_case(class))
     }
+}
+
+/// How queries are read where nothing is said of jobs. The application has taken the secrets out already; the built-in
+/// names are looked for once more, under a key that nobody knows.
+pub(crate) fn usual_queries() -> &'static QueriesReader {
+    static USUAL: OnceLock<QueriesReader> = OnceLock::new();
+    USUAL.get_or_init(|| {
+        let key = std::array::from_fn(|_| fastrand::u8(..));
+        QueriesReader::new(Redaction::new(key), Limits::default())
+    })
 }
 
 impl NotRead {

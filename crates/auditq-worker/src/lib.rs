@@ -7,6 +7,7 @@ mod cache;
 mod delivery;
 mod engines;
 mod forwarder;
+mod inbox;
 mod laravel;
 mod limits;
 #[cfg(feature = "mysql")]
@@ -27,6 +28,7 @@ mod worker;
 
 pub use engines::{Engines, laravel_layout};
 pub use forwarder::Forwarder;
+pub use inbox::InboxStatus;
 pub use laravel::{LaravelError, LaravelJobs, laravel_decoder};
 pub use limits::{Budget, Limits, resident_bytes};
 pub use observer::{Observer, StopReason, WorkEvent};

@@ -28,10 +28,10 @@ class SendMail implements \\Illuminate\\Contracts\\Queue\\ShouldQueue
 ";
 
 /// A copy of the application, with databases of its own.
-struct Shop {
+pub(crate) struct Shop {
     dir: TempDir,
     /// Of the process too: the application takes its settings from either.
-    settings: Vec<(&'static str, String)>,
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 /// Where the application is: beside this repository, or where `AUDITQ_TEST_LARAVEL_APP` says.
@@ -69,7 +69,7 @@ impl Drop for Shop {
 }
 
 impl Shop {
-    fn new(settings: &[(&'static str, &str)]) -> Self {
+    pub(crate) fn new(settings: &[(&'static str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         copy(&original(), dir.path());
         // Its databases have fixed names, and tests run beside each other.
@@ -104,7 +104,7 @@ impl Shop {
         shop
     }
 
-    fn sqlite(queue: &[(&'static str, &str)]) -> Self {
+    pub(crate) fn sqlite(queue: &[(&'static str, &str)]) -> Self {
         let all = [&[("DB_CONNECTION", "sqlite"), ("DB_DATABASE", "storage/audit.sqlite")], queue].concat();
         Self::new(&all)
     }
@@ -119,11 +119,11 @@ impl Shop {
         Self::new(&[database, &[("QUEUE_CONNECTION", "redis"), ("REDIS_PREFIX", &prefix)]].concat())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn php(&self, script: &Path, line: &str) -> Done {
+    pub(crate) fn php(&self, script: &Path, line: &str) -> Done {
         Done::of(self.php_output(script, line).unwrap_or_else(|error| {
             panic!("these tests need PHP and Laravel, see install_laravel in ./check: {error}")
         }))
@@ -139,7 +139,7 @@ impl Shop {
         command.output()
     }
 
-    fn artisan(&self, line: &str) -> Done {
+    pub(crate) fn artisan(&self, line: &str) -> Done {
         self.php(&self.path("artisan"), line)
     }
 
@@ -148,7 +148,7 @@ impl Shop {
     }
 
     /// auditq, which knows of the application what its `.env` says.
-    fn auditq(&self, line: &str) -> Command {
+    pub(crate) fn auditq(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_auditq"));
         command.args(line.split(' ')).arg("--laravel").arg(self.dir.path()).current_dir(self.dir.path());
         for (name, _) in std::env::vars_os() {
@@ -161,7 +161,7 @@ impl Shop {
         command
     }
 
-    fn run(&self, line: &str) -> Done {
+    pub(crate) fn run(&self, line: &str) -> Done {
         Done::of(self.auditq(line).output().unwrap())
     }
 
@@ -224,7 +224,7 @@ fn on_redis_it_stores_what_laravel_stores() {
 }
 
 /// A database as an application's `.env` names it; from the URL that the tests go by.
-fn server(driver: &str, url: &str, name: &str) -> [(&'static str, String); 5] {
+pub(crate) fn server(driver: &str, url: &str, name: &str) -> [(&'static str, String); 5] {
     let rest = url.split_once("://").unwrap().1;
     let (login, place) = rest.split_once('@').unwrap();
     let (user, password) = login.split_once(':').unwrap_or((login, ""));

@@ -14,6 +14,7 @@ mod killed;
 mod laravel;
 mod laravel_app;
 mod laravel_decode;
+mod laravel_package;
 mod limits;
 mod log;
 mod mistakes;

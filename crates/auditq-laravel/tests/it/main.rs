@@ -7,6 +7,7 @@ mod grammar;
 mod hostile;
 mod jobs;
 mod php;
+mod queries;
 mod round_trip;
 mod support;
 mod writing;

@@ -5,10 +5,12 @@
 mod crashes;
 mod faults;
 mod forwarding;
+mod inbox;
 mod kills;
 mod laravel;
 mod mysql;
 mod outages;
 mod postgres;
+mod queries;
 mod support;
 mod working;

@@ -46,6 +46,35 @@ pub(crate) fn message_of(seqs: std::ops::Range<u64>) -> NewMessage {
     message(&seqs.map(|seq| (seq, event(seq, "alice").encode())).collect::<Vec<_>>())
 }
 
+/// The payload of a request's queries, as the package for Laravel sends it: with these numbers and users.
+pub(crate) fn queries(uuid: u128, queries: &[(u64, &str)]) -> String {
+    let actors: Vec<_> = queries.iter().map(|(_, user)| serde_json::json!({"id": user, "name": user})).collect();
+    let item = |(at, (seq, _)): (usize, &(u64, &str))| {
+        let time = 1_800_000_000_000_000 + *seq;
+        serde_json::json!({
+            "seq": seq, "at": time, "us": 40, "statement": 0, "database": 0, "actor": at, "bindings": [seq, "paid"],
+            "returned": 1, "outcome": "autocommit",
+        })
+    };
+    let batch = serde_json::json!({
+        "actors": actors,
+        "databases": [{"connection": "app", "system": "mysql", "name": "shop"}],
+        "statements": ["select * from orders where id = ? and status = ?"],
+        "items": queries.iter().enumerate().map(item).collect::<Vec<_>>(),
+    });
+    let uuid = uuid::Uuid::from_u128(uuid).to_string();
+    let data = serde_json::json!({
+        "auditq": 1, "producer": "07070707070707070707070707070707", "app": "shop", "host": "web-1", "pid": 17,
+        "origin": {"kind": "http", "method": "GET", "path": "/orders"}, "count": queries.len(),
+        "batch": batch.to_string(),
+    });
+    let payload = serde_json::json!({
+        "uuid": uuid, "displayName": "auditq: queries", "job": "auditq@queries", "maxTries": null, "data": data,
+        "id": uuid, "attempts": 0,
+    });
+    payload.to_string()
+}
+
 /// A real SQLite store that can be made not to answer, and refuses the events of users named `refused`.
 #[derive(Debug)]
 pub(crate) struct FaultyStore {

@@ -25,6 +25,7 @@ fn judge(status: &SpoolStatus) -> Vec<Check> {
     }
     checks.push(waiting(status));
     checks.push(forwarder(status));
+    checks.extend(inbox(status));
     checks
 }
 
@@ -51,6 +52,29 @@ fn waiting(status: &SpoolStatus) -> Check {
         age if age >= VERY_OLD_SECONDS => Check::fail(NAME, found, advice),
         age if age >= OLD_SECONDS => Check::warn(NAME, found, advice),
         _ => Check::ok(NAME, found),
+    }
+}
+
+/// Files that a Laravel application leaves; nothing is said where there are none.
+fn inbox(status: &SpoolStatus) -> Option<Check> {
+    const NAME: &str = "inbox";
+    if status.inbox_rejected > 0 {
+        let found =
+            format!("{} put aside in inbox/rejected, because they are no messages", grouped(status.inbox_rejected));
+        return Some(Check::warn(
+            NAME,
+            found,
+            "look who writes there; the worker's log says why each was; then remove them",
+        ));
+    }
+    let oldest = status.oldest_seconds.unwrap_or_default();
+    let found = format!("{} waiting", counted(status.inbox_files, "request"));
+    let advice = "start a worker on this host, as a user who may write in the inbox: auditq work";
+    match status.inbox_files {
+        0 => None,
+        _ if oldest >= VERY_OLD_SECONDS => Some(Check::fail(NAME, found, advice)),
+        _ if oldest >= OLD_SECONDS => Some(Check::warn(NAME, found, advice)),
+        _ => Some(Check::ok(NAME, found)),
     }
 }
 
@@ -88,6 +112,19 @@ mod tests {
         assert_eq!(waiting_for(61.0).status, Level::Warn);
         assert_eq!(waiting_for(3_601.0).status, Level::Fail);
         assert!(waiting_for(61.0).advice.unwrap().contains("auditq work"));
+    }
+
+    #[test]
+    fn an_inbox_is_spoken_of_when_something_is_in_it() {
+        let of = |inbox_files, inbox_rejected, oldest| {
+            let oldest_seconds = Some(oldest);
+            inbox(&SpoolStatus { inbox_files, inbox_rejected, oldest_seconds, ..SpoolStatus::default() })
+        };
+        assert!(of(0, 0, 0.0).is_none());
+        assert_eq!(of(3, 0, 1.0).unwrap().status, Level::Ok);
+        assert_eq!(of(3, 0, 61.0).unwrap().status, Level::Warn);
+        assert_eq!(of(3, 0, 3_601.0).unwrap().status, Level::Fail);
+        assert!(of(0, 1, 0.0).unwrap().found.contains("inbox/rejected"));
     }
 
     #[test]

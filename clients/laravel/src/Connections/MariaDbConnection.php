@@ -1,0 +1,8 @@
+<?php
+
+namespace Auditq\Laravel\Connections;
+
+class MariaDbConnection extends \Illuminate\Database\MariaDbConnection
+{
+    use Records;
+}

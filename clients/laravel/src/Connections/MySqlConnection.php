@@ -1,0 +1,8 @@
+<?php
+
+namespace Auditq\Laravel\Connections;
+
+class MySqlConnection extends \Illuminate\Database\MySqlConnection
+{
+    use Records;
+}

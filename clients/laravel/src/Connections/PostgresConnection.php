@@ -1,0 +1,8 @@
+<?php
+
+namespace Auditq\Laravel\Connections;
+
+class PostgresConnection extends \Illuminate\Database\PostgresConnection
+{
+    use Records;
+}

@@ -1,0 +1,8 @@
+<?php
+
+namespace Auditq\Laravel\Connections;
+
+class SQLiteConnection extends \Illuminate\Database\SQLiteConnection
+{
+    use Records;
+}

@@ -1,0 +1,8 @@
+<?php
+
+namespace Auditq\Laravel\Connections;
+
+class SqlServerConnection extends \Illuminate\Database\SqlServerConnection
+{
+    use Records;
+}

@@ -1,0 +1,8 @@
+<?php
+
+namespace Auditq\Laravel;
+
+/** Statements could not be handed over. */
+final class Undelivered extends \RuntimeException
+{
+}
