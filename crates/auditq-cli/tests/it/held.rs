@@ -55,27 +55,29 @@ fn held(world: &World) -> (u64, u64) {
 }
 
 /// Records, has a worker hold what was recorded, does away with it, and has another one store it.
-fn takes_over(world: &World, signal: Signal, rows: i64) {
+fn takes_over(world: &World, signal: Signal, before: i64) {
+    let first = world.start("work");
+    world.record(&[("alice", "SELECT 1")]);
+    eventually("the first worker to be at work", || world.rows() == before + 1);
     let database = open(&world.path("auditq.db"));
     // The log takes nothing: whoever wants to store holds on to what it has.
     database.execute_batch("BEGIN IMMEDIATE").unwrap();
-    world.record(&[("alice", "SELECT 1"), ("bob", "SELECT 2"), ("carol", "SELECT 3")]);
-    let mut first = world.start("work");
-    eventually("the messages to be held", || {
-        let (reserved, all) = held(world);
-        reserved > 0 && reserved == all
+    world.record(&[("bob", "SELECT 2"), ("carol", "SELECT 3")]);
+    eventually("the first worker to have something in its hands", || {
+        let said = first.stdout() + &first.stderr();
+        said.contains("database is locked")
     });
     first.signal(signal);
     let died_at = Instant::now();
     database.execute_batch("ROLLBACK").unwrap();
     let second = world.start("work");
-    eventually("another worker to store what was held", || world.rows() == rows);
+    eventually("another worker to store what was held", || world.rows() == before + 3);
     assert!(died_at.elapsed() < WITHIN, "{:?}", died_at.elapsed());
     if signal == Signal::STOP {
         // It goes on where it was: it stores what is there already, and its receipts are of no use any more.
         first.signal(Signal::CONT);
         world.record(&[("dave", "SELECT 4")]);
-        eventually("the fourth", || world.rows() == rows + 1);
+        eventually("the fourth", || world.rows() == before + 4);
         first.signal(Signal::TERM);
         assert_eq!(first.ended().code, Some(0));
     }
@@ -89,9 +91,8 @@ fn takes_over(world: &World, signal: Signal, rows: i64) {
 fn taken_over_from_the_dead_and_the_sleeping(queue: &str) {
     let world = World::with(&format!("[queue]\nurl = {queue:?}\n[store]\nurl = \"sqlite:auditq.db\"\n"));
     world.run("migrate").ok();
-    takes_over(&world, Signal::KILL, 3);
-    takes_over(&world, Signal::STOP, 6);
-    assert_eq!(world.rows(), 7);
+    takes_over(&world, Signal::KILL, 0);
+    takes_over(&world, Signal::STOP, 3);
 }
 
 #[test]
