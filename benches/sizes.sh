@@ -37,10 +37,12 @@ fill_mysql() {
 fill_redis() {
   local prefix=${url#*prefix=}
   [ "$prefix" != "$url" ] || prefix=
+  local database=${url#*://*/}
+  [ "$database" != "$url" ] || database=0
   awk -v n="$count" -v key="${prefix}queues:audit-logs" -v data="$payload" 'BEGIN { for (i = 1; i <= n; i++) {
     m = sprintf("{\"id\":\"%012d\",\"uuid\":\"%012d\",\"attempts\":0,\"data\":\"%s\"}", i, i, data)
     printf "*3\r\n$5\r\nRPUSH\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", length(key), key, length(m), m } }' |
-    redis-cli -h "$host" -p "$port" --pipe
+    redis-cli -h "$host" -p "$port" -n "${database%%\?*}" --pipe
 }
 fill_nats() {
   local prefix=${url#*://*/}

@@ -3,6 +3,8 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use auditq_worker::{RunError, SettleError};
+
 /// The exit codes that `auditq --help` lists. Wrong usage is 2, and clap's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -73,9 +75,14 @@ pub(crate) fn explain(error: &anyhow::Error) -> (String, Option<String>) {
 /// Where the URL of the engine is set that an error is about.
 fn setting(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
-        if cause.is::<auditq_queue::Error>() {
+        // What is transparent is not in the chain itself.
+        let settle = cause.downcast_ref::<SettleError>().or_else(|| match cause.downcast_ref::<RunError>() {
+            Some(RunError::Engine(error)) => Some(error),
+            _ => None,
+        });
+        if cause.is::<auditq_queue::Error>() || matches!(settle, Some(SettleError::Queue(_))) {
             Some("`queue.url` in auditq.toml, AUDITQ_QUEUE_URL, or the application's .env with --laravel")
-        } else if cause.is::<auditq_store::Error>() {
+        } else if cause.is::<auditq_store::Error>() || matches!(settle, Some(SettleError::Store(_))) {
             Some("`store.url` in auditq.toml, AUDITQ_STORE_URL, or the application's .env with --laravel")
         } else {
             None

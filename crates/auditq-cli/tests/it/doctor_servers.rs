@@ -75,7 +75,7 @@ fn what_is_wrong_with_a_server_names_the_setting_and_what_to_do() {
         ("sqlite:a.db", "postgres://u:hunter2@127.0.0.1:1/a", "start the server", "AUDITQ_STORE_URL"),
         (&format!("rediss://{redis}"), "sqlite:a.db", "the server offers no TLS on that port", "`queue.url`"),
     ] {
-        let done = world(queue, store).run("queue size").failed(&[what, setting]);
+        let done = world(queue, store).run("migrate").failed(&[what, setting]);
         assert!(!done.stderr.contains("hunter2"), "{done:?}");
     }
 }

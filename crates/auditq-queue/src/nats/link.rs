@@ -118,7 +118,7 @@ impl Link {
             .request_timeout(Some(ANSWER_AT_MOST))
             .ping_interval(Duration::from_secs(10))
             .subscription_capacity(1 << 20)
-            .reconnect_delay_callback(|tries| Duration::from_millis(50 * u64::try_from(tries).unwrap_or(20).min(20)))
+            .reconnect_delay_callback(rest_before)
             .event_callback(move |event| {
                 heard.hear(&event);
                 std::future::ready(())
@@ -300,6 +300,11 @@ impl Link {
         let most = self.client().await?.max_payload();
         Ok(most - (most / 2).min(96 << 10))
     }
+}
+
+/// How long the client rests before it connects: not before the first try, which is also the one at the start.
+fn rest_before(tries: usize) -> Duration {
+    Duration::from_millis(50 * u64::try_from(tries.saturating_sub(1)).unwrap_or(20).min(20))
 }
 
 /// Expects the subject's last message to be at this place; at 0 there is none.

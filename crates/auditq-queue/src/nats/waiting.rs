@@ -18,13 +18,16 @@ use super::record::{ID, LINE, Note, RETRIED, Record, State, headers};
 use super::settle::receipt;
 use super::streams::{self, WORKERS};
 use super::time::micros;
-use crate::message::{RESERVED_BYTES_MAX, check_text};
+use crate::message::check_text;
 use crate::{NewMessage, QueueName, Reserved, Result};
 
 use super::DRIVER;
 
 /// How many messages one reservation takes at the most, however many are asked for.
 const TAKEN_MAX: usize = 2_000;
+
+/// What a delivery has besides payload and headers, at the most: its subjects.
+const DELIVERY_BYTES_MAX: usize = 4 << 10;
 
 /// After how long it is doubted that a message that was handed out is still there: before the record of one that is
 /// done goes, as it does after [`OVER_FOR`](super::watch::OVER_FOR).
@@ -164,7 +167,8 @@ impl Desk {
         let lapsed_bytes: u64 = lapsed.iter().map(|(_, candidate)| candidate.bytes()).sum();
         if lapsed.len() < limit && lapsed_bytes < bytes as u64 {
             others = known(self.books().current.due(queue, time.now, limit - lapsed.len()));
-            others.extend(self.handed_out(queue, limit - lapsed.len(), time.now).await?);
+            let room = bytes.saturating_sub(usize::try_from(lapsed_bytes).unwrap_or(usize::MAX));
+            others.extend(self.handed_out(queue, (limit - lapsed.len(), room), time.now).await?);
             others.sort_by_key(|(order, _)| *order);
         }
         let (mut chosen, mut room) = (Vec::new(), bytes as u64);
@@ -186,9 +190,10 @@ impl Desk {
     }
 
     /// What the server hands out that is not in the ledger, and available.
-    async fn handed_out(&self, queue: &str, limit: usize, now: u64) -> Result<Vec<Queued>> {
-        // Any message fits into that, so one that is too large for the rest is still seen.
-        let bytes = RESERVED_BYTES_MAX + self.link.client().await?.max_payload();
+    async fn handed_out(&self, queue: &str, (limit, room): (usize, usize), now: u64) -> Result<Vec<Queued>> {
+        // Any message fits into that, so one that is too large for the rest is still seen. More would be handed back, and
+        // read once more when it comes again.
+        let bytes = room.max(self.link.client().await?.max_payload() + DELIVERY_BYTES_MAX);
         let (stream, mut found) = (self.names.messages(queue), Vec::new());
         loop {
             let asked = limit - found.len();
