@@ -78,9 +78,6 @@ impl Engines {
             _ => Arc::new(StoreThenDelete { queue: queue.clone(), store: store.clone() }),
         };
         admin.migrate().await?;
-        for warning in admin.warnings().await? {
-            tracing::warn!(queue = %config.queue.url, "{warning}");
-        }
         store.migrate().await?;
         Ok(Self { queue, admin, store, reader, settlement })
     }

@@ -103,7 +103,7 @@ impl Worker {
     }
 
     /// Extends the reservations at a quarter of their length for as long as `work` takes.
-    async fn while_holding<T>(&self, held: &[Receipt], work: impl Future<Output = T>) -> T {
+    pub(crate) async fn while_holding<T>(&self, held: &[Receipt], work: impl Future<Output = T>) -> T {
         let beat = (self.queue.retry_after() / 4).max(Duration::from_millis(50));
         tokio::pin!(work);
         loop {

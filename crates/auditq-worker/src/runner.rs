@@ -145,12 +145,21 @@ impl Runner {
         }
     }
 
+    /// Opens the engines, and says what in their settings may cost messages.
+    async fn try_to_open(&self) -> Result<Engines, SettleError> {
+        let engines = Engines::open(&self.config).await?;
+        for warning in engines.admin.warnings().await? {
+            tracing::warn!(target: "auditq", queue = %self.config.queue.url, "{warning}");
+        }
+        Ok(engines)
+    }
+
     /// Opens the engines; `None` when it was asked to end before they answered.
     async fn open_engines(&self) -> Result<Option<Engines>, RunError> {
         let policy = self.policy();
         let began = Instant::now();
         for waits in 0.. {
-            let error = match Engines::open(&self.config).await {
+            let error = match self.try_to_open().await {
                 Ok(engines) => {
                     if waits > 0 {
                         self.observer.tell(&WorkEvent::Recovered { after: began.elapsed() });

@@ -234,7 +234,13 @@ impl Worker {
             return Ok(());
         }
         let (strict, others): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(Delivery::fails_on_timeout);
-        Box::pin(self.settle_together(others)).await?;
+        let waiting: Vec<Receipt> = strict.iter().map(|delivery| delivery.receipt.clone()).collect();
+        self.while_holding(&waiting, Box::pin(self.settle_together(others))).await?;
+        if self.shutdown.is_requested() {
+            // The others may not have been stored either: nobody is to blame.
+            self.give_back(&waiting).await;
+            return Ok(());
+        }
         for delivery in strict {
             let one = [delivery];
             if !self.settle_in_time(&one, true).await? {

@@ -486,3 +486,16 @@ fn hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
         assert!(reason.len() < 2_000, "{reason}");
     }
 }
+
+#[test]
+fn doctor_says_which_jobs_are_left_and_which_cache_is_not_seen() {
+    let shop = Shop::sqlite(&[("CACHE_DRIVER", "array")]);
+    shop.run("migrate").ok();
+    let checks = shop.run("doctor --json").stdout;
+    let checks: serde_json::Value = serde_json::from_str(&checks).unwrap();
+    let found: Vec<_> =
+        checks["checks"].as_array().unwrap().iter().filter_map(|check| check["found"].as_str()).collect();
+    let says = |what: &str| found.iter().any(|found| found.contains(what));
+    assert!(says("chained, batched or unique ones, are left in the queue for Laravel's own worker"), "{found:?}");
+    assert!(says("its cache is \"array\", so that `php artisan queue:restart`"), "{found:?}");
+}

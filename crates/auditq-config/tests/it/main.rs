@@ -157,3 +157,40 @@ fn a_part_that_no_event_has_is_an_error_with_its_line() {
     assert!(error.contains("a name or a list of names"), "{error}");
     assert!(error_of("[laravel]\napp_key = 'x'\n", &[]).contains("unknown key `app_key`"));
 }
+
+/// In its `config/cache.php`, where that says it in plain text; what `env()` takes is in its `.env`.
+#[test]
+fn the_cache_of_an_application_is_found_where_its_settings_say() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    std::fs::write(folder.path().join("artisan"), "").unwrap();
+    let cache = |config: &str, env: &str| {
+        std::fs::write(folder.path().join("config/cache.php"), config).unwrap();
+        std::fs::write(folder.path().join(".env"), format!("REDIS_PREFIX=p_\nQUEUE_CONNECTION=database\n{env}"))
+            .unwrap();
+        let dir = folder.path().to_str().unwrap();
+        let application = load("", &[("AUDITQ_LARAVEL", dir)]).unwrap().application.unwrap();
+        (application.cache, application.cache_prefix)
+    };
+    let shared = "'prefix' => 'shop', 'redis' => ['driver' => 'redis', 'connection' => 'default']";
+    let (place, prefix) = cache(shared, "CACHE_STORE=redis\n");
+    assert!(
+        matches!(&place, auditq_config::Cache::Redis(url) if url.to_string().contains("6379/0?prefix=p_")),
+        "{place:?}"
+    );
+    assert_eq!(prefix, "shop");
+    let own = "'prefix' => env('CACHE_PREFIX', Str::slug(env('APP_NAME'), '_').'_cache_'), \
+               ['driver' => 'redis', 'connection' => env('REDIS_CACHE_CONNECTION', 'cache')]";
+    let (place, prefix) = cache(own, "CACHE_STORE=redis\n");
+    assert!(
+        matches!(&place, auditq_config::Cache::Redis(url) if url.to_string().contains("6379/1?prefix=p_")),
+        "{place:?}"
+    );
+    assert_eq!(prefix, "laravel_cache_");
+    assert_eq!(
+        cache(own, "CACHE_STORE=array\nCACHE_PREFIX=x\n"),
+        (auditq_config::Cache::Unseen("array".to_owned()), "x".to_owned())
+    );
+    let (place, _) = cache(own, "");
+    assert_eq!(place, auditq_config::Cache::Files(folder.path().join("storage/framework/cache/data")));
+}

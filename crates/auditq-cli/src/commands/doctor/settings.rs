@@ -44,6 +44,14 @@ fn application(config: &Config) -> Vec<Check> {
     let Some(application) = &config.application else { return Vec::new() };
     let dir = whole(&application.dir);
     let mut checks = vec![Check::ok(NAME, format!("{}; {}", dir.display(), application.found.join("; ")))];
+    checks.push(Check::ok(
+        "jobs",
+        format!(
+            "stores those of {}; of other classes, and chained, batched or unique ones, are left in the queue for \
+             Laravel's own worker, which has to run for them",
+            config.laravel.jobs.join(", ")
+        ),
+    ));
     if let Cache::Unseen(store) = &application.cache {
         checks.push(Check::warn(
             NAME,
