@@ -199,6 +199,10 @@ final class AuditServiceProvider extends ServiceProvider
     private function recorder(): Recorder
     {
         $config = $this->app->make('config')->get('auditq');
+        $key = (string) ($config['redact']['key'] ?? '');
+        if ($key !== '' && preg_match('/^[0-9a-f]{64}$/i', $key) !== 1) {
+            $this->log('auditq hides secrets without a hash: AUDITQ_REDACTION_KEY is not 64 hexadecimal digits');
+        }
         $spool = fn () => new SpoolHandover($config['spool']);
         $hasSpool = (string) ($config['spool']['dir'] ?? '') !== '';
         $ways = match ($config['handover']) {

@@ -40,7 +40,11 @@ final class Payload
     /** @var array<string, int> */
     private array $seen = [];
 
+    /** Finds the first table of a statement; null when none is ignored. */
     private readonly ?string $ignoredTables;
+
+    /** Matches those that are. */
+    private readonly string $ignoredNames;
 
     /**
      * @param array<string, mixed> $config
@@ -59,8 +63,6 @@ final class Payload
             : '/\b(?:from|into|update|join|table(?:\s+if(?:\s+not)?\s+exists)?)\s+(?:[`"\[]?\w+[`"\]]?\.)?[`"\[]?(\w+)/i';
         $this->ignoredNames = '/^(?:' . implode('|', $names) . ')$/i';
     }
-
-    private readonly string $ignoredNames;
 
     /** Microseconds since 1970. */
     public static function micros(float $seconds): int
