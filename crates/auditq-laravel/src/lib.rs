@@ -13,6 +13,7 @@ mod extra;
 mod job;
 mod mapping;
 pub mod php;
+mod row;
 mod time;
 
 pub use crypt::{AppKey, CryptError, KeyError, decrypt};
@@ -21,3 +22,4 @@ pub use envelope::{CALL_QUEUED_HANDLER, Envelope, EnvelopeError, JobLimits};
 pub use event::EventError;
 pub use job::{Decoder, Job, JobError};
 pub use mapping::{Field, Mapping};
+pub use row::{event_of_row, row_producer};
