@@ -98,12 +98,13 @@ async fn look(connection: &Conn, place: &str, name: &str, given: &[String]) -> T
         found.map(|kind| if kind == "character" { "bpchar" } else { kind }.to_owned())
     };
     let key_kinds: Vec<_> = key.iter().map(|name| kind(name).unwrap_or_else(|| "tid".to_owned())).collect();
-    let quoted: Vec<_> = key.iter().map(|name| quoted(name)).collect();
+    // With the table's name before it: alone it would be the text that is read, and texts sort otherwise.
+    let quoted: Vec<_> = key.iter().map(|name| format!("t.{}", quoted(name))).collect();
     let plan = Plan {
-        columns: columns.iter().map(|column| format!("{}::text", self::quoted(&column.name))).collect(),
+        columns: columns.iter().map(|column| format!("t.{}::text", self::quoted(&column.name))).collect(),
         key_read: quoted.iter().map(|name| format!("{name}::text")).collect(),
         key: quoted,
-        table: format!("{}.{}", self::quoted(&found.schema), self::quoted(&found.name)),
+        table: format!("{}.{} AS t", self::quoted(&found.schema), self::quoted(&found.name)),
     };
     if !given.is_empty() && !connection.query_typed(&plan.ambiguous(), &[]).await?.is_empty() {
         return Ok(Err(foreign::ambiguous(&found.name, &key)));

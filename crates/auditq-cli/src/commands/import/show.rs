@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::Result;
-use auditq_laravel::Mapping;
+use auditq_laravel::{Field, Mapping};
 use serde_json::json;
 
 use super::Args;
@@ -17,13 +17,20 @@ use crate::output;
 /// How many rows are shown.
 const SHOWN: usize = 3;
 
+/// True when the part is read from this column first.
+fn takes(mapping: &Mapping, source: &Source, field: Field, column: &str) -> bool {
+    let has = |name: &&String| source.columns().iter().any(|column| column.name == **name);
+    mapping.names(field).iter().find(has).is_some_and(|name| name == column)
+}
+
 pub(super) async fn dry_run(args: &Args, mut source: Source, mapping: &Mapping) -> Result<Exit> {
     let name = name_of(args, &source);
     let rows = source.left().await?;
     let becomes = |column: &str| match part_of(mapping, column) {
         _ if source.is_own() => "as it is",
-        Some(field) => field.key(),
-        None => "extra",
+        Some(field) if takes(mapping, &source, field, column) => field.key(),
+        // Read as that part only in rows that have none elsewhere.
+        Some(_) | None => "extra",
     };
     let columns: Vec<_> = source
         .columns()
