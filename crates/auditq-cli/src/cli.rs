@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Parser, Subcommand};
 
-use crate::commands::{backup, demo, doctor, init, laravel, log, migrate, monitor, prune, queue, work};
+use crate::commands::{backup, demo, doctor, import, init, laravel, log, migrate, monitor, prune, queue, work};
 use crate::exit::Exit;
 use crate::session::Session;
 
@@ -60,6 +60,7 @@ Exit codes:
   1   failed; stderr says what, and what to do
   2   wrong usage
   3   queue monitor --fail: a queue is at or over its limit
+  4   import: done, but some rows were rejected
   12  work: more memory in use than --memory";
 
 /// The commands.
@@ -77,6 +78,8 @@ pub(crate) enum Command {
     Migrate(migrate::Args),
     /// Copy the audit log to a file while workers go on
     Backup(backup::Args),
+    /// Take over the rows of an old audit table, or of a backup
+    Import(import::Args),
     /// Remove old rows from the audit log
     Prune(prune::Args),
     /// Look into jobs of a Laravel application
@@ -110,6 +113,7 @@ async fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Log(args) => log::run(&args, &session()?).await,
         Command::Migrate(args) => migrate::run(&args, &session()?).await,
         Command::Backup(args) => backup::run(&args, &session()?).await,
+        Command::Import(args) => import::run(&args, &session()?).await,
         Command::Prune(args) => prune::run(&args, &session()?).await,
         Command::Laravel(args) => laravel::run(&args, session()?),
         Command::Init(args) => init::run(&args),

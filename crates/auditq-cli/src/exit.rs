@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Failed,
     /// `queue monitor --fail` found a queue at or over its limit.
     OverLimit,
+    /// `import` went through, and some rows were rejected.
+    Rejected,
     /// A worker held more memory than `--memory`, as in Laravel.
     OutOfMemory,
 }
@@ -24,6 +26,7 @@ impl From<Exit> for ExitCode {
             Exit::Ok => 0,
             Exit::Failed => 1,
             Exit::OverLimit => 3,
+            Exit::Rejected => 4,
             Exit::OutOfMemory => 12,
         })
     }

@@ -72,7 +72,7 @@ impl<'d, 'v, 'a> Data<'d, 'v, 'a> {
     }
 
     /// The parts of an array or an object; `None` for anything else.
-    fn of(document: &'d Document<'v, 'a>, whole: &'v Value<'a>) -> Option<Self> {
+    pub(crate) fn of(document: &'d Document<'v, 'a>, whole: &'v Value<'a>) -> Option<Self> {
         let parts = match whole {
             Value::Array(items) => items.iter().map(|(key, value)| (key.shown(), document.follow(value))).collect(),
             Value::Object(object) => {

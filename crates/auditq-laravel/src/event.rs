@@ -41,11 +41,33 @@ pub(crate) fn event(
     mapping: &Mapping,
     limits: &Limits,
 ) -> Result<Event, EventError> {
+    let dispatched_at = envelope.created_at().map(|seconds| seconds.saturating_mul(1_000_000));
+    let (mut event, rest) = made(data, mapping, dispatched_at, producer(envelope))?;
+    event.extra = extra::of(envelope, data, &rest.taken, &rest.binding_names, mapping, limits);
+    Ok(event)
+}
+
+/// What the making of an event left.
+pub(crate) struct Rest {
+    /// The parts that are in it.
+    pub(crate) taken: Vec<String>,
+    /// The names of its bindings.
+    pub(crate) binding_names: Vec<String>,
+    /// True when one of its bindings is under the name of a secret.
+    pub(crate) has_secrets: bool,
+}
+
+/// Makes an event of a query's data; what it has no place for is the caller's.
+pub(crate) fn made(
+    data: &Data<'_, '_, '_>,
+    mapping: &Mapping,
+    dispatched_at: Option<i64>,
+    producer: [u8; 16],
+) -> Result<(Event, Rest), EventError> {
     let mut taker = Taker { data, mapping, taken: Vec::new() };
     let Some(sql) = taker.take(Field::Sql, |value, _| value.as_bytes()) else {
         return Err(EventError::NoSql { names: mapping.names(Field::Sql).to_vec() });
     };
-    let dispatched_at = envelope.created_at().map(|seconds| seconds.saturating_mul(1_000_000));
     let occurred_at = taker.take(Field::OccurredAt, |value, data| moment(value, data, mapping)).or(dispatched_at);
     let database = taker.database();
     let statement = Statement::analyse(sql, database.system, &mapping.redaction, &mapping.limits);
@@ -85,14 +107,13 @@ pub(crate) fn event(
     }
     .encode(&mapping.limits, &mut record);
 
-    let producer = producer(envelope);
     let Record::Event(event) = Record::decode(&record, producer, 0)? else {
         return Err(auditq_event::DecodeError::Malformed("an event is no event").into());
     };
     let mut event = *event;
     event.event_id = EventId::derive(occurred_at.unwrap_or_default(), &producer, 0);
-    event.extra = extra::of(envelope, data, &taker.taken, &bindings.names, mapping, limits);
-    Ok(event)
+    let has_secrets = (0..mapping.limits.bindings_count).any(|index| statement.is_sensitive(index));
+    Ok((event, Rest { taken: taker.taken, binding_names: bindings.names, has_secrets }))
 }
 
 /// Stands for the process that recorded: every job is one of its own.

@@ -68,6 +68,11 @@ pub(crate) fn of(
     if !job.is_empty() {
         extra.insert("$job".to_owned(), Json::Object(job));
     }
+    kept(extra, mapping)
+}
+
+/// What is kept of it: secrets taken out, and no more than fits; `None` when nothing is left.
+pub(crate) fn kept(extra: Map<String, Json>, mapping: &Mapping) -> Option<String> {
     if extra.is_empty() {
         return None;
     }
@@ -148,6 +153,15 @@ fn take_secrets_out(value: &mut Json, redaction: &Redaction, mapping: &Mapping) 
             }
         }
         Json::Array(list) => list.iter_mut().for_each(|value| take_secrets_out(value, redaction, mapping)),
+        Json::String(text) if text.starts_with(['{', '[']) => {
+            // JSON in a text: written anew only where a secret was in it.
+            let Ok(whole) = serde_json::from_str::<Json>(text) else { return };
+            let mut inner = whole.clone();
+            take_secrets_out(&mut inner, redaction, mapping);
+            if inner != whole {
+                *text = inner.to_string();
+            }
+        }
         Json::String(text) if is_sql(text) => {
             *text = Statement::analyse(text.as_bytes(), System::Other, redaction, &mapping.limits).text().sql;
         }

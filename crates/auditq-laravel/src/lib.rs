@@ -14,6 +14,7 @@ mod job;
 mod mapping;
 pub mod php;
 mod queries;
+mod row;
 mod time;
 
 pub use crypt::{AppKey, CryptError, KeyError, decrypt};
@@ -24,3 +25,4 @@ pub use event::EventError;
 pub use job::{Decoder, Duty, Job, JobError};
 pub use mapping::{Field, Mapping};
 pub use queries::{ItemError, Postmark, Queries, QueriesError, QueriesReader};
+pub use row::{event_of_row, row_producer};

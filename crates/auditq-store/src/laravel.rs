@@ -35,6 +35,12 @@ impl LaravelLayout {
     /// The parts of an event that can go into a column.
     pub const SOURCES: &'static [&'static str] = known::NAMES;
 
+    /// The part of an event that a column of this name usually holds, `now` for when the row was stored.
+    #[must_use]
+    pub fn usual_part(column: &str) -> Option<&'static str> {
+        known::Source::usual(column).and_then(|source| source.name())
+    }
+
     /// Fills each column of `columns` with the part of an event that it names there: one of [`Self::SOURCES`], or
     /// `extra.KEY`; an empty text leaves the column to the table. The others are filled by the names that such columns
     /// usually have. Times are written in `timezone`, the application's `app.timezone`; `None` when there is no such zone.

@@ -1,9 +1,12 @@
 //! The audit table: idempotent inserts, search and statistics over `audit_sql_logs`.
 
+mod backup;
 mod batch;
 mod error;
+mod foreign;
 #[cfg(any(feature = "sqlite", feature = "mysql", feature = "postgres"))]
 mod laravel;
+mod own;
 mod query;
 
 #[cfg(feature = "conformance")]
@@ -21,8 +24,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use backup::{BackupHeader, BackupLine, BackupReader, own_event};
 pub use batch::{Amendment, Batch, Inserted};
 pub use error::{Error, ErrorKind, Result};
+pub use foreign::{AboutTable, ForeignColumn, ForeignRow, ForeignTable, ImportLog, Value, table_name};
 #[cfg(any(feature = "sqlite", feature = "mysql", feature = "postgres"))]
 pub use laravel::LaravelLayout;
 pub use query::{Filter, LogPage, LogRow, Pruned, StatementStats, Stats, StatsFilter, UserStats};
@@ -55,7 +60,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
 /// What people ask of the audit table.
 #[async_trait]
-pub trait StoreReader: fmt::Debug + Send + Sync + 'static {
+pub trait StoreReader: ImportLog + fmt::Debug + Send + Sync + 'static {
     /// One page of the log.
     ///
     /// # Errors
@@ -82,9 +87,11 @@ pub trait StoreReader: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable` when the store does not answer.
     async fn prune(&self, before: i64, limit: usize) -> Result<Pruned>;
 
-    /// Writes a consistent copy to a new file while others go on writing.
+    /// Writes a consistent copy to a new file while others go on writing; says how many rows are in it.
+    ///
+    /// Of a SQLite file it is the whole database; of a server's the audit table as [`BackupReader`] reads it.
     ///
     /// # Errors
-    /// `Misconfigured` when the file exists already or cannot be written, or the engine has tools of its own for it.
-    async fn backup(&self, to: &Path) -> Result<()>;
+    /// `Misconfigured` when the file exists already or cannot be written.
+    async fn backup(&self, to: &Path) -> Result<u64>;
 }

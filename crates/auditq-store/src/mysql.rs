@@ -4,6 +4,9 @@
 //! its name is the only thing in which the two servers differ here ([`Database::collation`]).
 
 mod amendments;
+mod backup;
+mod foreign;
+mod imports;
 mod insert;
 mod laravel;
 mod numbers;
@@ -18,6 +21,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use auditq_mysql::mysql_async::{self, Conn};
 use auditq_mysql::{Database, Kind, attempt};
+
+pub use foreign::MysqlTable;
 
 use crate::laravel::Table;
 use crate::{
@@ -145,10 +150,8 @@ impl StoreReader for MysqlStore {
         }
     }
 
-    async fn backup(&self, _to: &Path) -> Result<()> {
-        let message = "cannot copy the log of a server to a file; use `mysqldump --single-transaction` or \
-                       `mariadb-backup`";
-        Err(Error::new(ErrorKind::Misconfigured, DRIVER, message))
+    async fn backup(&self, to: &Path) -> Result<u64> {
+        backup::run(self, to).await
     }
 }
 

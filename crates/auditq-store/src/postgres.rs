@@ -4,7 +4,10 @@
 //! column: such a statement works behind pgbouncer, and skips what is there already, which COPY cannot.
 
 mod amendments;
+mod backup;
 mod columns;
+mod foreign;
+mod imports;
 mod insert;
 mod laravel;
 mod lock;
@@ -20,6 +23,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use auditq_postgres::{Conn, Database, Kind, Worked, attempt};
+
+pub use foreign::PostgresTable;
 
 use crate::laravel::Table;
 use crate::{
@@ -167,9 +172,8 @@ impl StoreReader for PostgresStore {
         }
     }
 
-    async fn backup(&self, _to: &Path) -> Result<()> {
-        let message = "cannot copy the log of a server to a file; use `pg_dump` or `pg_basebackup`";
-        Err(Error::new(ErrorKind::Misconfigured, DRIVER, message))
+    async fn backup(&self, to: &Path) -> Result<u64> {
+        backup::run(self, to).await
     }
 }
 

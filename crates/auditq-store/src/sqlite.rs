@@ -2,6 +2,8 @@
 
 mod amendments;
 mod backup;
+mod foreign;
+mod imports;
 mod insert;
 mod laravel;
 mod numbers;
@@ -15,6 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use auditq_sqlite::{Database, Kind};
+pub use foreign::SqliteTable;
 
 use crate::laravel::Table;
 use crate::{
@@ -135,7 +138,7 @@ impl StoreReader for SqliteStore {
         self.database.write("prune the log", work).await.map_err(written)
     }
 
-    async fn backup(&self, to: &Path) -> Result<()> {
+    async fn backup(&self, to: &Path) -> Result<u64> {
         backup::run(self.database.path().to_owned(), to.to_owned()).await
     }
 }

@@ -10,6 +10,7 @@ const COMMANDS: &[&str] = &[
     "backup",
     "demo",
     "doctor",
+    "import",
     "init",
     "laravel",
     "laravel decode",

@@ -9,6 +9,7 @@ mod doctor_servers;
 mod full_disk;
 mod help;
 mod idle;
+mod import;
 mod init;
 mod killed;
 mod laravel;

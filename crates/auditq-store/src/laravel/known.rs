@@ -28,6 +28,14 @@ macro_rules! sources {
                 }
             }
 
+            /// The name of the part.
+            pub(super) fn name(&self) -> Option<&'static str> {
+                match self {
+                    $(Self::$variant => Some($name),)+
+                    Self::Extra(_) => None,
+                }
+            }
+
             /// By the name of the column.
             pub(super) fn usual(column: &str) -> Option<Self> {
                 let column = column.to_ascii_lowercase();

@@ -1,12 +1,11 @@
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, InterruptHandle, OpenFlags};
 use tokio::sync::oneshot;
 
 use super::DRIVER;
+use crate::backup::{Partial, kind_of_io};
 use crate::{Error, ErrorKind, Result};
 
 /// Why a backup was not made. Nothing stands under its name.
@@ -23,7 +22,7 @@ struct Failure {
 ///
 /// `VACUUM INTO` reads one snapshot and locks nobody out; the stepwise backup interface would begin again at every
 /// commit of another process. A caller that stops waiting stops the copy.
-pub(super) async fn run(from: PathBuf, to: PathBuf) -> Result<()> {
+pub(super) async fn run(from: PathBuf, to: PathBuf) -> Result<u64> {
     let source = open(&from).map_err(|error| fail(&from, &to, kind_of(&error), error.to_string()))?;
     let stop = StopOnDrop(source.get_interrupt_handle());
     let (reply, answer) = oneshot::channel();
@@ -54,7 +53,7 @@ impl Drop for StopOnDrop {
 }
 
 /// Makes the copy beside its place, and moves it there when it is whole and on the disk.
-fn copy(source: &Connection, from: &Path, to: &Path) -> Result<()> {
+fn copy(source: &Connection, from: &Path, to: &Path) -> Result<u64> {
     let io_failed = |error: &io::Error| fail(from, to, kind_of_io(error), error.to_string());
     let partial = Partial::claim(to).map_err(|error| io_failed(&error))?;
     if to.symlink_metadata().is_ok() {
@@ -65,50 +64,11 @@ fn copy(source: &Connection, from: &Path, to: &Path) -> Result<()> {
         return Err(fail(from, to, ErrorKind::Misconfigured, "SQLite needs a path that is UTF-8".to_owned()));
     };
     source.execute("VACUUM INTO ?1", [target]).map_err(|error| fail(from, to, kind_of(&error), error.to_string()))?;
-    partial.finish(to).map_err(|error| io_failed(&error))
-}
-
-/// The unfinished copy: removed when it is dropped before it is finished.
-struct Partial {
-    path: PathBuf,
-    file: File,
-}
-
-impl Partial {
-    /// Makes an empty file beside `to` that only its owner can read, or takes over what a killed process left.
-    ///
-    /// The lock ends with the process, so a leftover never has to be removed by hand.
-    fn claim(to: &Path) -> io::Result<Self> {
-        let mut path = to.as_os_str().to_owned();
-        path.push(".partial");
-        let path = PathBuf::from(path);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let message = format!("another backup is writing {}; wait for it", path.display());
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        file.set_len(0)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        Ok(Self { path, file })
-    }
-
-    fn finish(self, to: &Path) -> io::Result<()> {
-        self.file.sync_all()?;
-        std::fs::rename(&self.path, to)?;
-        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // Gone already when it was finished. A leftover that cannot be removed does no harm.
-        drop(std::fs::remove_file(&self.path));
-    }
+    let counted = Connection::open_with_flags(target, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|copy| copy.query_row("SELECT count(*) FROM audit_sql_logs", [], |row| row.get::<_, i64>(0)));
+    let rows = counted.map_err(|error| fail(from, to, kind_of(&error), error.to_string()))?;
+    partial.finish(to).map_err(|error| io_failed(&error))?;
+    Ok(rows.unsigned_abs())
 }
 
 fn kind_of(error: &rusqlite::Error) -> ErrorKind {
@@ -116,15 +76,6 @@ fn kind_of(error: &rusqlite::Error) -> ErrorKind {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ErrorKind::Corrupt,
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => ErrorKind::Misconfigured,
         _ => ErrorKind::Unavailable,
-    }
-}
-
-fn kind_of_io(error: &io::Error) -> ErrorKind {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Interrupted => {
-            ErrorKind::Unavailable
-        }
-        _ => ErrorKind::Misconfigured,
     }
 }
 
