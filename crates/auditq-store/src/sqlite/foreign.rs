@@ -1,6 +1,6 @@
 //! Tables that others made in SQLite files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -158,7 +158,7 @@ fn look(connection: &Connection, file: &Path, name: &str, given: &[String]) -> T
     Ok(Ok((about, plan)))
 }
 
-fn base_name(file: &PathBuf) -> String {
+fn base_name(file: &Path) -> String {
     file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned()
 }
 

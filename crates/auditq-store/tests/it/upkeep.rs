@@ -55,7 +55,7 @@ async fn a_backup_while_others_store_is_sound_and_as_of_one_moment() {
         inserting.more(5).await;
         let stored = inserting.done.load(Ordering::Relaxed);
         let copy = setup.folder.path().join(format!("backup {number}.db"));
-        assert_eq!(setup.store.backup(&copy).await.unwrap() as usize, seqs_in(&copy).len());
+        assert_eq!(setup.store.backup(&copy).await.unwrap(), seqs_in(&copy).len() as u64);
         let seqs = seqs_in(&copy);
         let batches = u64::try_from(seqs.len()).unwrap() / BATCH;
         assert_eq!(seqs, (0..batches * BATCH).collect::<Vec<_>>(), "whole batches, and none is missing");
