@@ -7,6 +7,9 @@ use crate::error::ConfigError;
 use crate::sections::Secret;
 use crate::url::EngineUrl;
 
+/// The application's sessions have the server's zone, and its times are written and read in it.
+const SERVER_ZONE: &str = "time-zone=server";
+
 /// Longer than any `.env`, and than any file of settings.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -175,7 +178,12 @@ impl<'a> Settings<'a> {
         if let Some((name, given)) = self.any(&["DB_URL", "DATABASE_URL"]) {
             let rest = given.split_once("://").map(|(_, rest)| rest);
             let rest = rest.ok_or_else(|| ConfigError::variable(name, "is not a URL"))?;
-            let url = parse(name, &format!("{scheme}://{rest}"))?;
+            let zone = match (scheme, rest.contains('?')) {
+                ("mysql", true) => format!("&{SERVER_ZONE}"),
+                ("mysql", false) => format!("?{SERVER_ZONE}"),
+                _ => String::new(),
+            };
+            let url = parse(name, &format!("{scheme}://{rest}{zone}"))?;
             found.push(format!("database: {url} ({name})"));
             return Ok(url);
         }
@@ -186,8 +194,11 @@ impl<'a> Settings<'a> {
         let port = self.get("DB_PORT").unwrap_or(port);
         let mut url = format!("{scheme}://{login}{}:{port}/{}", bracketed(host), encoded(database));
         match (scheme, self.get("DB_SOCKET"), self.get("DB_SSLMODE"), self.get("MYSQL_ATTR_SSL_CA")) {
-            ("mysql", Some(socket), ..) => url.push_str(&format!("?socket={}", encoded(socket))),
-            ("mysql", _, _, Some(ca)) => url.push_str(&format!("?ssl-mode=verify_ca&ssl-ca={}", encoded(ca))),
+            ("mysql", Some(socket), ..) => url.push_str(&format!("?{SERVER_ZONE}&socket={}", encoded(socket))),
+            ("mysql", _, _, Some(ca)) => {
+                url.push_str(&format!("?{SERVER_ZONE}&ssl-mode=verify_ca&ssl-ca={}", encoded(ca)));
+            }
+            ("mysql", ..) => url.push_str(&format!("?{SERVER_ZONE}")),
             ("postgres", _, Some(mode), _) => url.push_str(&format!("?sslmode={}", encoded(mode))),
             _ => {}
         }

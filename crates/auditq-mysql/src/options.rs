@@ -7,11 +7,16 @@ use crate::error::{Error, Kind, Result};
 const OPEN: &str = "open a database";
 /// How many statements a connection keeps prepared.
 const PREPARED: usize = 128;
+/// The parameters that are not the driver's.
+const OURS: [&str; 3] = ["ssl-mode=", "ssl-ca=", "time-zone="];
+/// Leaves a session in the server's zone.
+const SERVER_ZONE: &str = "SET SESSION time_zone = @@GLOBAL.time_zone";
 
 /// A URL as the driver's options, and as a name for people: without user, password and parameters.
 ///
 /// `ssl-mode` (disabled, required, verify_ca, verify_identity) and `ssl-ca` (a file) mean what they mean to MySQL's own
-/// client; all other parameters are the driver's.
+/// client. `time-zone=server` leaves sessions in the server's zone, in which other applications read and write the columns
+/// that have a time; without it they are in UTC. All other parameters are the driver's.
 pub(crate) fn parse(url: &str) -> Result<(Opts, String)> {
     let refuse = |message: String| Error::plain(Kind::Misconfigured, OPEN, "mysql", message);
     let Some((_, rest)) = url.split_once("://") else {
@@ -21,7 +26,7 @@ pub(crate) fn parse(url: &str) -> Result<(Opts, String)> {
     let (ours, theirs): (Vec<&str>, Vec<&str>) = query
         .split('&')
         .filter(|pair| !pair.is_empty())
-        .partition(|pair| pair.starts_with("ssl-mode=") || pair.starts_with("ssl-ca="));
+        .partition(|pair| OURS.iter().any(|name| pair.starts_with(name)));
     let socket_wanted = theirs.iter().any(|pair| pair.starts_with("prefer_socket=") || pair.starts_with("socket="));
     // The driver's message repeats what was given, a password with an odd character among it.
     let opts = Opts::from_url(&format!("mysql://{address}?{}", theirs.join("&"))).map_err(|error| {
@@ -43,14 +48,22 @@ pub(crate) fn parse(url: &str) -> Result<(Opts, String)> {
         None => format!("mysql {}:{}/{}", opts.ip_or_hostname(), opts.tcp_port(), opts.db_name().unwrap_or_default()),
     };
     let mut ssl = opts.ssl_opts().cloned();
+    let mut setup = Vec::new();
     for pair in ours {
-        ssl = tls(ssl, pair).map_err(refuse)?;
+        match pair.split_once('=') {
+            Some(("time-zone", "server")) => setup.push(SERVER_ZONE),
+            Some(("time-zone", other)) => {
+                return Err(refuse(format!("time-zone {other:?} is not `server`; leave it out for UTC")));
+            }
+            _ => ssl = tls(ssl, pair).map_err(refuse)?,
+        }
     }
     let mut builder = OptsBuilder::from_opts(opts)
         // Rows that exist already must not count as changed.
         .client_found_rows(false)
         .stmt_cache_size(PREPARED)
         .tcp_nodelay(true)
+        .setup(setup)
         .ssl_opts(ssl);
     if !socket_wanted {
         // Changing over to a socket may change who the server takes us for.
@@ -96,6 +109,7 @@ mod tests {
             "mysql://scott:tiger@db.example:port/audit",
             "mysql://scott:tiger@db.example/audit?tiger=1",
             "mysql://scott:tiger@db.example/audit?ssl-mode=preferred",
+            "mysql://scott:tiger@db.example/audit?time-zone=Berlin",
             "tiger",
         ] {
             let error = parse(url).unwrap_err();

@@ -17,7 +17,8 @@ pub(crate) struct Server {
 /// Strict, whatever the server's default: a value that does not fit is an error and is not cut to fit.
 const MODE: &str = "STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
 
-/// Sets a new connection up, and checks that the server can do what is asked of it.
+/// Sets a new connection up, and checks that the server can do what is asked of it. What its URL had set up already, its
+/// zone, stays.
 pub(crate) async fn set_up(connection: &mut Conn, place: &Arc<str>) -> Result<Server> {
     let named = |error: mysql_async::Error| Error::new(CONNECT, place, &error);
     let row: Option<(String, usize)> =
@@ -27,8 +28,9 @@ pub(crate) async fn set_up(connection: &mut Conn, place: &Arc<str>) -> Result<Se
     connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.map_err(named)?;
     connection.query_drop("SET NAMES utf8mb4").await.map_err(named)?;
     // A lock that is not free soon is asked for again; an idle connection is kept for a day.
+    let zone = if connection.opts().setup().is_empty() { "SESSION time_zone = '+00:00', " } else { "" };
     let session = format!(
-        "SET SESSION sql_mode = '{MODE}', SESSION time_zone = '+00:00', SESSION wait_timeout = 86400, \
+        "SET SESSION sql_mode = '{MODE}', {zone}SESSION wait_timeout = 86400, \
          SESSION innodb_lock_wait_timeout = 5, SESSION autocommit = 1"
     );
     connection.query_drop(session).await.map_err(named)?;

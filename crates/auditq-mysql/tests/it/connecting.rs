@@ -84,6 +84,18 @@ async fn each_session_is_set_up_alike() {
     assert_eq!((zone.as_str(), charset.as_str()), ("+00:00", "utf8mb4"));
 }
 
+/// In which an application writes its times, and reads them.
+#[tokio::test]
+async fn a_session_is_left_in_the_servers_zone_where_the_url_says_so() {
+    let guard = TestDatabase::new().await;
+    let database = Database::open(&format!("{}?time-zone=server", guard.url()), Options::default()).unwrap();
+    let sql = "SELECT @@time_zone, @@GLOBAL.time_zone, @@sql_mode";
+    let (zone, servers, mode): (String, String, String) =
+        attempt!(database.single("look"), connection => connection.query_first(sql).await).unwrap().unwrap();
+    assert_eq!(zone, servers);
+    assert!(mode.contains("STRICT_ALL_TABLES"), "{mode}");
+}
+
 #[tokio::test]
 async fn one_url_opened_twice_is_one_database() {
     let database = TestDatabase::new().await;

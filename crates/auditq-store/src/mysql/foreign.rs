@@ -121,7 +121,7 @@ async fn own_key(connection: &mut Conn, schema: &str, table: &str) -> mysql_asyn
 fn read_as(column: &ForeignColumn) -> String {
     let name = quoted(&column.name);
     if column.kind == "timestamp" {
-        return format!("coalesce(convert_tz({name}, '+00:00', @@global.time_zone), {name})");
+        return format!("coalesce(convert_tz({name}, @@session.time_zone, @@global.time_zone), {name})");
     }
     name
 }
