@@ -298,6 +298,31 @@ async fn a_wrong_password_and_a_missing_right_are_told_without_the_password() {
     wrong.failed(&["cannot connect", "Access denied"]);
 }
 
+#[tokio::test]
+async fn keys_that_no_float_tells_apart_are_read_to_the_end() {
+    let database = Mysql::new().await;
+    database
+        .run(
+            "CREATE TABLE wide (id bigint unsigned PRIMARY KEY, query text); \
+             INSERT INTO wide SELECT 18446744073709540000 + seq, 'select 1' FROM seq_1_to_4500; \
+             CREATE TABLE exact (id decimal(30, 2) PRIMARY KEY, query text); \
+             INSERT INTO exact SELECT 90071992547409930000 + seq / 100, 'select 1' FROM seq_1_to_4500",
+        )
+        .await;
+    let world = World::new();
+    for table in ["wide", "exact"] {
+        let done = import(&world, &database.url(), &format!("--table {table}")).ok();
+        assert_eq!(sum(&done), [4_500, 4_500, 0, 0], "{table}");
+    }
+    let old = open(&world.path("old.db"));
+    old.execute_batch(
+        "CREATE TABLE logs (k TEXT NOT NULL UNIQUE, sql TEXT); WITH RECURSIVE n(n) AS (SELECT 10000 UNION ALL SELECT n + 1 \
+         FROM n WHERE n < 14499) INSERT INTO logs SELECT CAST(x'ff' || n AS TEXT), 'select 1' FROM n",
+    )
+    .unwrap();
+    assert_eq!(sum(&import(&world, "sqlite:old.db", "--table logs").ok()), [4_500, 4_500, 0, 0]);
+}
+
 /// A backup of auditq's own table of a server goes back, and into another engine, as it was.
 #[track_caller]
 fn assert_backup_restores(url: &str, empty: &dyn Fn()) {
