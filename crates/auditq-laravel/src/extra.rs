@@ -153,21 +153,29 @@ fn take_secrets_out(value: &mut Json, redaction: &Redaction, mapping: &Mapping) 
             }
         }
         Json::Array(list) => list.iter_mut().for_each(|value| take_secrets_out(value, redaction, mapping)),
-        Json::String(text) if text.starts_with(['{', '[']) => {
-            // JSON in a text: written anew only where a secret was in it.
-            let Ok(whole) = serde_json::from_str::<Json>(text) else { return };
-            let mut inner = whole.clone();
-            take_secrets_out(&mut inner, redaction, mapping);
-            if inner != whole {
-                *text = inner.to_string();
+        Json::String(text) => {
+            if let Some(clean) = cleaned(text, redaction, mapping) {
+                *text = clean;
             }
         }
-        Json::String(text) if is_sql(text) => {
-            *text = Statement::analyse(text.as_bytes(), System::Other, redaction, &mapping.limits).text().sql;
-        }
-        Json::String(text) if text.contains('?') && text.contains('=') => *text = without_secrets(text, redaction),
         _ => {}
     }
+}
+
+/// A text without its secrets; `None` where it can have none.
+fn cleaned(text: &str, redaction: &Redaction, mapping: &Mapping) -> Option<String> {
+    if text.starts_with(['{', '['])
+        && let Ok(whole) = serde_json::from_str::<Json>(text)
+    {
+        // JSON in a text: written anew only where a secret was in it.
+        let mut inner = whole.clone();
+        take_secrets_out(&mut inner, redaction, mapping);
+        return (inner != whole).then(|| inner.to_string());
+    }
+    if is_sql(text) {
+        return Some(Statement::analyse(text.as_bytes(), System::Other, redaction, &mapping.limits).text().sql);
+    }
+    (text.contains('?') && text.contains('=')).then(|| without_secrets(text, redaction))
 }
 
 fn is_sql(text: &str) -> bool {

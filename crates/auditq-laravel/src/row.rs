@@ -40,7 +40,8 @@ pub fn event_of_row(
         return Err(EventError::NoSql { names: mapping.names(Field::Sql).to_vec() });
     };
     let (mut event, rest) = made(&data, mapping, None, producer)?;
-    let limits = Limits { bytes: usize::MAX, ..Limits::default() };
+    // A row holds no references that could make more of it than it is.
+    let limits = Limits { bytes: usize::MAX, values: usize::MAX, ..Limits::default() };
     let mut extra: Map<String, Json> = data
         .parts_json(&limits)
         .unwrap_or_else(|error| Map::from_iter([("$error".to_owned(), Json::from(error.to_string()))]));

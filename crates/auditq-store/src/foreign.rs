@@ -24,8 +24,10 @@ pub enum Value {
     Float(f64),
     /// A text; dates, times and decimals as the engine writes them.
     Text(String),
-    /// Bytes that are no text, or a text that is not UTF-8.
+    /// Bytes that are no text, or of servers a text that is not UTF-8.
     Bytes(Vec<u8>),
+    /// A text that is not UTF-8, of SQLite, which sorts it among texts and not among bytes.
+    RawText(Vec<u8>),
 }
 
 /// A column of a table.
@@ -99,7 +101,7 @@ pub trait ImportLog {
 }
 
 impl Value {
-    /// As JSON; what JSON cannot say is an object of one key, `$base64` or `$float`.
+    /// As JSON; what JSON cannot say is an object of one key, `$base64`, `$text` or `$float`.
     #[must_use]
     pub fn to_json(&self) -> Json {
         match self {
@@ -110,6 +112,7 @@ impl Value {
             Self::Float(value) => json!({"$float": value.to_string()}),
             Self::Text(text) => text.as_str().into(),
             Self::Bytes(bytes) => json!({"$base64": STANDARD.encode(bytes)}),
+            Self::RawText(bytes) => json!({"$text": STANDARD.encode(bytes)}),
         }
     }
 
@@ -124,11 +127,15 @@ impl Value {
                 None => Self::Float(number.as_f64()?),
             },
             Json::String(text) => Self::Text(text),
-            Json::Object(object) => match (object.get("$float"), object.get("$base64")) {
-                (Some(float), _) => Self::Float(float.as_str()?.parse().ok()?),
-                (_, Some(bytes)) => Self::Bytes(STANDARD.decode(bytes.as_str()?).ok()?),
-                _ => return None,
-            },
+            Json::Object(object) => {
+                let (kind, text) = object.iter().next()?;
+                match kind.as_str() {
+                    "$float" => Self::Float(text.as_str()?.parse().ok()?),
+                    "$base64" => Self::Bytes(STANDARD.decode(text.as_str()?).ok()?),
+                    "$text" => Self::RawText(STANDARD.decode(text.as_str()?).ok()?),
+                    _ => return None,
+                }
+            }
             Json::Array(_) => return None,
         })
     }
@@ -137,7 +144,7 @@ impl Value {
     pub(crate) fn size(&self) -> usize {
         16 + match self {
             Self::Text(text) => text.len(),
-            Self::Bytes(bytes) => bytes.len(),
+            Self::Bytes(bytes) | Self::RawText(bytes) => bytes.len(),
             _ => 0,
         }
     }
@@ -323,6 +330,7 @@ mod tests {
             Value::Text("a\0ü".to_owned()),
             Value::Bytes(vec![0, 255]),
             Value::Bool(true),
+            Value::RawText(vec![255]),
         ];
         for value in [values, vec![Value::Float(f64::INFINITY), Value::Float(5.0)]].concat() {
             let text = value.to_json().to_string();

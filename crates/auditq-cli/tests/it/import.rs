@@ -298,6 +298,68 @@ async fn a_wrong_password_and_a_missing_right_are_told_without_the_password() {
     wrong.failed(&["cannot connect", "Access denied"]);
 }
 
+#[tokio::test]
+async fn keys_that_no_float_tells_apart_are_read_to_the_end() {
+    let database = Mysql::new().await;
+    database
+        .run(
+            "CREATE TABLE wide (id bigint unsigned PRIMARY KEY, query text); \
+             INSERT INTO wide SELECT 18446744073709540000 + seq, 'select 1' FROM seq_1_to_4500; \
+             CREATE TABLE exact (id decimal(30, 2) PRIMARY KEY, query text); \
+             INSERT INTO exact SELECT 90071992547409930000 + seq / 100, 'select 1' FROM seq_1_to_4500",
+        )
+        .await;
+    let world = World::new();
+    for table in ["wide", "exact"] {
+        let done = import(&world, &database.url(), &format!("--table {table}")).ok();
+        assert_eq!(sum(&done), [4_500, 4_500, 0, 0], "{table}");
+    }
+    let old = open(&world.path("old.db"));
+    old.execute_batch(
+        "CREATE TABLE logs (k TEXT NOT NULL UNIQUE, sql TEXT); WITH RECURSIVE n(n) AS (SELECT 10000 UNION ALL SELECT n + 1 \
+         FROM n WHERE n < 14499) INSERT INTO logs SELECT CAST(x'ff' || n AS TEXT), 'select 1' FROM n",
+    )
+    .unwrap();
+    assert_eq!(sum(&import(&world, "sqlite:old.db", "--table logs").ok()), [4_500, 4_500, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_waited_for() {
+    let database = Postgres::new().await;
+    database.run(&table("bigint primary key", "timestamp")).await;
+    database.run(&rows(1, 40)).await;
+    let world = World::new();
+    // Nobody listens there for now.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let away = format!("postgres://postgres@127.0.0.1:{port}/{}", database.name());
+    let running = world.start(&format!("import --from {away} --json"));
+    crate::support::eventually("word that it waits", || running.stderr().contains("which does not answer"));
+    let server = std::env::var("AUDITQ_TEST_POSTGRES_URL").unwrap_or_default();
+    let server = server.rsplit('@').next().filter(|server| !server.is_empty()).unwrap_or("127.0.0.1:5432").to_owned();
+    let gate = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    std::thread::spawn(move || {
+        for client in gate.incoming() {
+            let (client, server) = (client.unwrap(), std::net::TcpStream::connect(&server).unwrap());
+            pass(client.try_clone().unwrap(), server.try_clone().unwrap());
+            pass(server, client);
+        }
+    });
+    let done = running.ended().ok();
+    assert_eq!(sum(&done), [40, 40, 0, 0]);
+    assert!(done.stderr.contains("answers again after"), "{}", done.stderr);
+}
+
+/// Hands on what one says to the other, until it ends.
+fn pass(mut from: std::net::TcpStream, mut to: std::net::TcpStream) {
+    std::thread::spawn(move || {
+        // Either may have gone; then there is nobody to tell.
+        drop(std::io::copy(&mut from, &mut to));
+        drop(to.shutdown(std::net::Shutdown::Both));
+    });
+}
+
 /// A backup of auditq's own table of a server goes back, and into another engine, as it was.
 #[track_caller]
 fn assert_backup_restores(url: &str, empty: &dyn Fn()) {

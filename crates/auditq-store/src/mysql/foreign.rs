@@ -13,8 +13,15 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub struct MysqlTable {
     about: AboutTable,
-    plan: Plan,
+    plan: Keyed,
     database: Database,
+}
+
+/// How a table is read, and what the types of its key are.
+#[derive(Debug)]
+pub(super) struct Keyed {
+    plan: Plan,
+    key_kinds: Vec<String>,
 }
 
 impl MysqlTable {
@@ -30,7 +37,7 @@ impl MysqlTable {
         Ok(Self { about, plan, database })
     }
 
-    pub(super) fn plan(&self) -> &Plan {
+    pub(super) fn plan(&self) -> &Keyed {
         &self.plan
     }
 }
@@ -54,7 +61,7 @@ impl ForeignTable for MysqlTable {
 
 type Told<T> = mysql_async::Result<std::result::Result<T, String>>;
 
-async fn look(connection: &mut Conn, place: &str, name: &str, given: &[String]) -> Told<(AboutTable, Plan)> {
+async fn look(connection: &mut Conn, place: &str, name: &str, given: &[String]) -> Told<(AboutTable, Keyed)> {
     let Some((schema, table)) = find(connection, name).await? else { return Ok(Err(foreign::missing(place, name))) };
     let sql = "SELECT column_name, lower(data_type) FROM information_schema.columns \
                WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position";
@@ -81,7 +88,10 @@ async fn look(connection: &mut Conn, place: &str, name: &str, given: &[String]) 
         connection.query_first("SELECT concat(@@hostname, ' ', @@datadir), @@port").await?;
     let identity = server.map(|(server, port)| format!("mysql {server} {port} {schema} {table}").to_lowercase());
     let source = format!("mysql:{schema}:{table}");
-    Ok(Ok((AboutTable { source, place: place.to_owned(), identity, columns, key, by_place: false }, plan)))
+    let kind = |name: &String| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
+    let key_kinds = key.iter().map(|name| kind(name).map_or_else(String::new, |column| column.kind.clone())).collect();
+    let about = AboutTable { source, place: place.to_owned(), identity, columns, key, by_place: false };
+    Ok(Ok((about, Keyed { plan, key_kinds })))
 }
 
 /// The database and the name of a table, as the server has them.
@@ -130,26 +140,36 @@ fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-fn condition(plan: &Plan, after: Option<&[Value]>) -> (Option<String>, Params) {
+fn condition(keyed: &Keyed, after: Option<&[Value]>) -> (Option<String>, Params) {
     let Some(after) = after else { return (None, Params::Empty) };
-    let (sql, order) = foreign::after_key(&plan.key, |_, _| "?".to_owned());
+    let parameter = |_: usize, value: usize| {
+        // A text beside a number would be compared as a float, in which neighbours are the same.
+        let kind = keyed.key_kinds.get(value).map_or("", String::as_str);
+        match (kind, after.get(value)) {
+            ("decimal", _) => "CAST(? AS DECIMAL(65, 30))",
+            ("bigint", Some(Value::Text(_))) => "CAST(? AS UNSIGNED)",
+            _ => "?",
+        }
+        .to_owned()
+    };
+    let (sql, order) = foreign::after_key(&keyed.plan.key, parameter);
     let values = order.into_iter().filter_map(|index| after.get(index)).map(wire).collect();
     (Some(sql), Params::Positional(values))
 }
 
 pub(super) async fn page(
     connection: &mut Conn,
-    plan: &Plan,
+    keyed: &Keyed,
     after: Option<&[Value]>,
     limit: usize,
 ) -> mysql_async::Result<Vec<ForeignRow>> {
-    let (condition, params) = condition(plan, after);
-    let mut rows = connection.exec_iter(plan.select(condition.as_deref(), limit), params).await?;
+    let (condition, params) = condition(keyed, after);
+    let mut rows = connection.exec_iter(keyed.plan.select(condition.as_deref(), limit), params).await?;
     let (mut page, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next().await? {
         // What is behind the limit is read past, and not kept.
         if bytes <= PAGE_BYTES {
-            let row = plan.row(row.unwrap().into_iter().map(value).collect());
+            let row = keyed.plan.row(row.unwrap().into_iter().map(value).collect());
             bytes += row.size();
             page.push(row);
         }
@@ -157,9 +177,9 @@ pub(super) async fn page(
     Ok(page)
 }
 
-async fn count(connection: &mut Conn, plan: &Plan, after: Option<&[Value]>) -> mysql_async::Result<u64> {
-    let (condition, params) = condition(plan, after);
-    Ok(connection.exec_first(plan.count(condition.as_deref()), params).await?.unwrap_or_default())
+async fn count(connection: &mut Conn, keyed: &Keyed, after: Option<&[Value]>) -> mysql_async::Result<u64> {
+    let (condition, params) = condition(keyed, after);
+    Ok(connection.exec_first(keyed.plan.count(condition.as_deref()), params).await?.unwrap_or_default())
 }
 
 fn wire(value: &Value) -> Wire {
@@ -169,7 +189,7 @@ fn wire(value: &Value) -> Wire {
         Value::Int(value) => Wire::Int(*value),
         Value::Float(value) => Wire::Double(*value),
         Value::Text(text) => Wire::Bytes(text.clone().into_bytes()),
-        Value::Bytes(bytes) => Wire::Bytes(bytes.clone()),
+        Value::Bytes(bytes) | Value::RawText(bytes) => Wire::Bytes(bytes.clone()),
     }
 }
 

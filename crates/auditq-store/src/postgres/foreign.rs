@@ -182,7 +182,9 @@ fn condition(keyed: &Keyed, after: Option<&[Value]>) -> (Option<String>, Vec<Opt
             Value::Int(value) => Some(value.to_string()),
             Value::Float(value) => Some(value.to_string()),
             Value::Text(text) => Some(text.clone()),
-            Value::Bytes(bytes) => Some(bytes.iter().fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}"))),
+            Value::Bytes(bytes) | Value::RawText(bytes) => {
+                Some(bytes.iter().fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}")))
+            }
         })
     };
     (Some(sql), order.into_iter().map(text).collect())

@@ -246,7 +246,9 @@ fn value(value: ValueRef<'_>) -> Value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(value) => Value::Int(value),
         ValueRef::Real(value) => Value::Float(value),
-        ValueRef::Text(bytes) => Value::of_bytes(bytes.to_vec()),
+        ValueRef::Text(bytes) => {
+            str::from_utf8(bytes).map_or_else(|_| Value::RawText(bytes.to_vec()), |text| Value::Text(text.to_owned()))
+        }
         ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
     }
 }
@@ -259,6 +261,7 @@ impl ToSql for Value {
             Self::Int(value) => ToSqlOutput::Borrowed(ValueRef::Integer(*value)),
             Self::Float(value) => ToSqlOutput::Borrowed(ValueRef::Real(*value)),
             Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Self::RawText(bytes) => ToSqlOutput::Borrowed(ValueRef::Text(bytes)),
             Self::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
         })
     }

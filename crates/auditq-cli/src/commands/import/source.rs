@@ -176,12 +176,15 @@ impl Source {
     /// True when it is the very table that the store writes.
     pub(super) async fn is_table_of(&self, config: &Config) -> Result<bool> {
         let store = &config.store.url;
-        if self.identity.is_none() || (store.scheme() == Scheme::Sqlite && !store.file().exists()) {
+        if self.is_file() || (store.scheme() == Scheme::Sqlite && !store.file().exists()) {
             return Ok(false);
         }
         // What cannot be looked at is not there yet, or says so itself when it is opened to be written.
         Ok(match open_table(store, "audit_sql_logs", &[]).await {
-            Ok(table) => table.about().identity == self.identity,
+            Ok(table) => match (&table.about().identity, &self.identity) {
+                (Some(table), Some(own)) => table == own,
+                _ => (table.about().source.as_str(), table.about().place.as_str()) == (self.name(), self.place()),
+            },
             Err(_) => false,
         })
     }
@@ -244,6 +247,12 @@ impl Source {
                 Page { items, cursor: json!(reader.offset()) }
             }
         };
+        if self.cursor.as_ref() == Some(&page.cursor) {
+            bail!(
+                "cannot read on after the row {}: the table's key does not sort it before others; name another --key",
+                page.cursor
+            );
+        }
         self.cursor = Some(page.cursor.clone());
         Ok(Some(page))
     }
@@ -268,6 +277,6 @@ fn php_value(value: Value) -> php::Value<'static> {
         Value::Int(value) => php::Value::Int(value),
         Value::Float(value) => php::Value::Float(value),
         Value::Text(text) => php::Value::Str(text.into_bytes().into()),
-        Value::Bytes(bytes) => php::Value::Str(bytes.into()),
+        Value::Bytes(bytes) | Value::RawText(bytes) => php::Value::Str(bytes.into()),
     }
 }
