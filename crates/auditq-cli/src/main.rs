@@ -13,6 +13,10 @@ mod time;
 
 use std::process::ExitCode;
 
+/// Workers allocate and free on several threads at once, which it is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let spelt = spelling::rewrite(std::env::args_os().collect());
     let cli = cli::parse(&spelt.args);

@@ -1,5 +1,7 @@
 //! A job of Laravel's, decoded.
 
+use std::borrow::Cow;
+
 use auditq_event::Event;
 use serde_json::{Map, Value as Json};
 
@@ -102,6 +104,19 @@ pub struct Job {
     pub duty: Option<Duty>,
 }
 
+/// As much of a job as a worker needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobEvent {
+    /// Its class.
+    pub class: String,
+    /// What it says of its own tries.
+    pub limits: JobLimits,
+    /// What is stored of it.
+    pub event: Event,
+    /// What else is to be done when it is done.
+    pub duty: Option<Duty>,
+}
+
 /// A job that cannot be read, and where.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -189,14 +204,40 @@ impl Decoder {
     /// # Errors
     /// As [`decode`](Self::decode).
     pub fn decode_envelope(&self, envelope: &Envelope) -> Result<Job, JobError> {
+        self.open(envelope, |class, encrypted, value| self.whole(envelope, class, encrypted, value))
+    }
+
+    /// Reads what is stored of a job whose payload was read already, and nothing that is only there to be shown.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn event_of(&self, envelope: &Envelope) -> Result<JobEvent, JobError> {
+        self.open(envelope, |class, _, value| {
+            let document = Document::new(value);
+            let data = self.data(&document, &class)?;
+            if may_refer(envelope) {
+                // What refers to itself may be larger than it looks.
+                self.query_data(&data, &class)?;
+            }
+            let event = self.event(envelope, &data, &class)?;
+            Ok(JobEvent { class, limits: envelope.limits(), event, duty: Duty::of(envelope, value) })
+        })
+    }
+
+    /// Hands the job's command, or the data of one that is no object, to `read`: its class, and whether it was encrypted.
+    fn open<T>(
+        &self,
+        envelope: &Envelope,
+        read: impl FnOnce(String, bool, &Value<'_>) -> Result<T, JobError>,
+    ) -> Result<T, JobError> {
         let class = shown(envelope.class(), NAME_BYTES);
         if envelope.job() != CALL_QUEUED_HANDLER {
             let value = envelope.fields.get("data").map(from_json).unwrap_or(Value::Null);
-            return self.finish(envelope, class, false, &value);
+            return read(class, false, &value);
         }
         let Some(text) = &envelope.command else { return Err(JobError::NoCommand { class }) };
         let encrypted = !text.starts_with("O:");
-        let command = if encrypted { self.open(text, &class)? } else { text.as_bytes().to_vec() };
+        let command = if encrypted { self.decrypted(text, &class)?.into() } else { Cow::Borrowed(text.as_bytes()) };
         let value =
             parse(&command, &self.limits).map_err(|source| JobError::Command { class: class.clone(), source })?;
         let found = value.as_object().map_or("no object", |object| &object.class);
@@ -205,11 +246,11 @@ impl Decoder {
             return Err(JobError::OtherClass { class, found: shown(found, NAME_BYTES) });
         }
         let class = if named { class } else { shown(found, NAME_BYTES) };
-        self.finish(envelope, class, encrypted, &value)
+        read(class, encrypted, &value)
     }
 
     /// Decrypts a command. Laravel serializes what it encrypts a second time.
-    fn open(&self, text: &str, class: &str) -> Result<Vec<u8>, JobError> {
+    fn decrypted(&self, text: &str, class: &str) -> Result<Vec<u8>, JobError> {
         let plain = decrypt(text, &self.keys).map_err(|source| JobError::Crypt { class: class.to_owned(), source })?;
         match parse(&plain, &self.limits) {
             Ok(Value::Str(inner)) => Ok(inner.into_owned()),
@@ -218,30 +259,50 @@ impl Decoder {
         }
     }
 
-    fn finish(&self, envelope: &Envelope, class: String, encrypted: bool, value: &Value<'_>) -> Result<Job, JobError> {
+    fn whole(&self, envelope: &Envelope, class: String, encrypted: bool, value: &Value<'_>) -> Result<Job, JobError> {
         let document = Document::new(value);
-        let properties: Vec<String> = match value {
-            Value::Object(object) => object.properties.iter().map(|(property, _)| property.shown()).collect(),
-            Value::Array(items) => items.iter().map(|(key, _)| key.shown()).collect(),
-            _ => Vec::new(),
-        };
-        let Some(data) = Data::find(&document, &self.mapping) else {
-            let properties = properties.iter().take(NAMES_MAX).map(|name| shown(name, NAME_BYTES)).collect();
-            return Err(JobError::NoQueryData { class, properties });
-        };
-        let query_data = data.json(&self.limits);
-        let query_data = query_data.map_err(|source| JobError::Expand { class: class.clone(), source })?;
-        let event = event(envelope, &data, &self.mapping, &self.limits);
-        let event = event.map_err(|source| JobError::Event { class: class.clone(), source })?;
+        let data = self.data(&document, &class)?;
         Ok(Job {
+            query_data: self.query_data(&data, &class)?,
+            event: self.event(envelope, &data, &class)?,
             envelope: envelope.fields.clone(),
             class,
             encrypted,
             limits: envelope.limits(),
-            query_data,
-            properties,
-            event,
+            properties: names_of(value),
             duty: Duty::of(envelope, value),
         })
     }
+
+    fn data<'d, 'v, 'a>(&self, document: &'d Document<'v, 'a>, class: &str) -> Result<Data<'d, 'v, 'a>, JobError> {
+        Data::find(document, &self.mapping).ok_or_else(|| {
+            let properties = names_of(document.root());
+            let properties = properties.iter().take(NAMES_MAX).map(|name| shown(name, NAME_BYTES)).collect();
+            JobError::NoQueryData { class: class.to_owned(), properties }
+        })
+    }
+
+    fn query_data(&self, data: &Data<'_, '_, '_>, class: &str) -> Result<Json, JobError> {
+        data.json(&self.limits).map_err(|source| JobError::Expand { class: class.to_owned(), source })
+    }
+
+    fn event(&self, envelope: &Envelope, data: &Data<'_, '_, '_>, class: &str) -> Result<Event, JobError> {
+        let made = event(envelope, data, &self.mapping, &self.limits);
+        made.map_err(|source| JobError::Event { class: class.to_owned(), source })
+    }
+}
+
+/// The names of a job's properties.
+fn names_of(value: &Value<'_>) -> Vec<String> {
+    match value {
+        Value::Object(object) => object.properties.iter().map(|(property, _)| property.shown()).collect(),
+        Value::Array(items) => items.iter().map(|(key, _)| key.shown()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// False when nothing in the job can be a reference, as PHP writes them; what is encrypted may hold anything.
+fn may_refer(envelope: &Envelope) -> bool {
+    let command = envelope.command.as_deref().unwrap_or_default();
+    !command.starts_with("O:") || command.contains("r:") || command.contains("R:")
 }

@@ -22,7 +22,7 @@ pub use date::Zone;
 pub use encode::{Cipher, EncodeError, NewJob};
 pub use envelope::{CALL_QUEUED_HANDLER, Envelope, EnvelopeError, JobLimits};
 pub use event::EventError;
-pub use job::{Decoder, Duty, Job, JobError};
+pub use job::{Decoder, Duty, Job, JobError, JobEvent};
 pub use mapping::{Field, Mapping};
 pub use queries::{ItemError, Postmark, Queries, QueriesError, QueriesReader};
 pub use row::{event_of_row, row_producer};

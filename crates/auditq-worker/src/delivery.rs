@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use auditq_event::{Message, ProducerLabel, Record, Target, is_auditq};
-use auditq_laravel::{Job, Queries};
+use auditq_laravel::{JobEvent, Queries};
 use auditq_queue::{Receipt, Remainder, Reserved};
 use auditq_store::{Amendment, Batch};
 use bytes::Bytes;
@@ -26,7 +26,7 @@ enum Body {
     /// Records of a spool.
     Batch(Message),
     /// A job that a Laravel application dispatched: one event.
-    Job(Box<Job>),
+    Job(Box<JobEvent>),
     /// The queries of one request of a Laravel application, as our package for it sends them.
     Queries(Box<Queries>),
 }

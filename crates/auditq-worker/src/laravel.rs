@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use auditq_config::Config;
 use auditq_event::{Limits, Redaction};
-use auditq_laravel::{AppKey, Decoder, Duty, Envelope, Field, Job, KeyError, Mapping, QueriesReader};
+use auditq_laravel::{AppKey, Decoder, Duty, Envelope, Field, JobEvent, KeyError, Mapping, QueriesReader};
 
 /// Settings for Laravel that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +118,7 @@ impl LaravelJobs {
         until.and_then(|until| until.checked_duration_since(Instant::now())).filter(|left| !left.is_zero())
     }
 
-    pub(crate) fn read(&self, payload: &[u8]) -> Result<Job, NotRead> {
+    pub(crate) fn read(&self, payload: &[u8]) -> Result<JobEvent, NotRead> {
         let damaged = |error: &dyn std::error::Error| NotRead::Damaged(error.to_string());
         let envelope = Envelope::read(payload, &self.decoder.limits).map_err(|error| damaged(&error))?;
         let class = envelope.class();
@@ -129,7 +129,7 @@ impl LaravelJobs {
         if !envelope.is_nameless() && !self.is_stored(class) {
             return Err(NotRead::foreign(class, None));
         }
-        let job = self.decoder.decode_envelope(&envelope).map_err(|error| damaged(&error))?;
+        let job = self.decoder.event_of(&envelope).map_err(|error| damaged(&error))?;
         match job.duty {
             _ if !self.is_stored(&job.class) => Err(NotRead::foreign(&job.class, None)),
             Some(duty) => Err(NotRead::foreign(&job.class, Some(duty))),
