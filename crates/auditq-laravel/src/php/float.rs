@@ -54,6 +54,7 @@ fn write_finite(value: f64, out: &mut Vec<u8>) {
     let text = format!("{value:e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    let digits = even_of_two(value, digits);
     let exponent: i32 = exponent.parse().unwrap_or(0);
     match exponent {
         -4..=-1 => {
@@ -79,6 +80,25 @@ fn write_finite(value: f64, out: &mut Vec<u8>) {
             out.extend_from_slice(exponent.unsigned_abs().to_string().as_bytes());
         }
     }
+}
+
+/// Where a value lies half-way between two shortest texts, Rust writes the upper one, and PHP the one that ends even.
+fn even_of_two(value: f64, mut digits: Vec<u8>) -> Vec<u8> {
+    let last = digits.len() - 1;
+    if digits[last] % 2 == 0 {
+        return digits;
+    }
+    // More digits than a value that lies half-way has.
+    let exact: Vec<u8> = format!("{value:.40e}").bytes().filter(u8::is_ascii_digit).take(41).collect();
+    let lower = digits[last] - 1;
+    let is_halfway = exact[..last] == digits[..last]
+        && exact[last] == lower
+        && exact[last + 1] == b'5'
+        && exact[last + 2..].iter().all(|digit| *digit == b'0');
+    if is_halfway {
+        digits[last] = lower;
+    }
+    digits
 }
 
 #[cfg(test)]
@@ -111,6 +131,10 @@ mod tests {
         (f64::MAX, "1.7976931348623157E+308"),
         (9_007_199_254_740_992.0, "9007199254740992"),
         (123_456_789_012_345.6, "123456789012345.6"),
+        (1_914_605_897_322_078.25, "1914605897322078.2"),
+        (1_914_605_897_322_078.75, "1914605897322078.8"),
+        (246_367_567_627_277.125, "246367567627277.12"),
+        (246_367_567_627_277.375, "246367567627277.38"),
         (f64::INFINITY, "INF"),
         (f64::NEG_INFINITY, "-INF"),
         (f64::NAN, "NAN"),
