@@ -85,7 +85,7 @@ fn write_finite(value: f64, out: &mut Vec<u8>) {
 /// Where a value lies half-way between two shortest texts, Rust writes the upper one, and PHP the one that ends even.
 fn even_of_two(value: f64, mut digits: Vec<u8>) -> Vec<u8> {
     let last = digits.len() - 1;
-    if digits[last] % 2 == 0 {
+    if digits[last].is_multiple_of(2) {
         return digits;
     }
     // More digits than a value that lies half-way has.
@@ -131,10 +131,10 @@ mod tests {
         (f64::MAX, "1.7976931348623157E+308"),
         (9_007_199_254_740_992.0, "9007199254740992"),
         (123_456_789_012_345.6, "123456789012345.6"),
-        (1_914_605_897_322_078.25, "1914605897322078.2"),
-        (1_914_605_897_322_078.75, "1914605897322078.8"),
-        (246_367_567_627_277.125, "246367567627277.12"),
-        (246_367_567_627_277.375, "246367567627277.38"),
+        (7_658_423_589_288_313.0 / 4.0, "1914605897322078.2"),
+        (7_658_423_589_288_315.0 / 4.0, "1914605897322078.8"),
+        (1_970_940_541_018_217.0 / 8.0, "246367567627277.12"),
+        (1_970_940_541_018_219.0 / 8.0, "246367567627277.38"),
         (f64::INFINITY, "INF"),
         (f64::NEG_INFINITY, "-INF"),
         (f64::NAN, "NAN"),
