@@ -6,6 +6,8 @@ mod clock;
 mod control;
 mod error;
 mod failed_jobs;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod heads;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod identity;
 mod message;

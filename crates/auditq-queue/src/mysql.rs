@@ -9,6 +9,7 @@
 //! have: sizes are counted from an index up to 20,000 and said to be estimates beyond. The server tells nobody that a
 //! message came: one that another process pushed is found within about a second.
 
+mod among;
 mod errors;
 mod failed;
 mod failed_jobs;
@@ -28,6 +29,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::heads::{Head, Heads};
 use crate::seconds::Time;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
@@ -77,6 +79,8 @@ pub struct MysqlQueue {
     options: MysqlQueueOptions,
     /// Counts what this process has made available.
     arrivals: watch::Sender<u64>,
+    /// Where the next search of each queue begins.
+    heads: Heads,
     /// What callers knew when they found their queues empty.
     empty: Mutex<HashMap<Vec<QueueName>, Empty>>,
     attempts_max: OnceCell<u32>,
@@ -102,7 +106,14 @@ impl MysqlQueue {
             return Err(Error::new(ErrorKind::Misconfigured, DRIVER, message));
         }
         let (arrivals, _) = watch::channel(0);
-        Ok(Self { database, options, arrivals, empty: Mutex::default(), attempts_max: OnceCell::new() })
+        Ok(Self {
+            database,
+            options,
+            arrivals,
+            heads: Heads::default(),
+            empty: Mutex::default(),
+            attempts_max: OnceCell::new(),
+        })
     }
 
     /// The database it is in, so that a store in the same one can change both in one transaction.
@@ -122,19 +133,22 @@ impl MysqlQueue {
         Ok(self.look(connection).await?.0)
     }
 
-    /// What one transaction of a reservation does: messages, or else when there will be one.
+    /// What one transaction of a reservation does: messages, or else when there will be one; and where the next search may
+    /// begin once it is committed.
     async fn take(
         &self,
         connection: &mut Conn,
         queues: &[QueueName],
         limit: usize,
-    ) -> mysql_async::Result<(Vec<Reserved>, Option<Duration>)> {
+    ) -> mysql_async::Result<(Vec<Reserved>, HashMap<QueueName, Head>, Option<Duration>)> {
         let (time, paused) = self.look(connection).await?;
         let attempts_max = *self.attempts_max.get_or_try_init(|| schema::attempts_max(connection)).await?;
         let open: Vec<&QueueName> = queues.iter().filter(|queue| !paused.contains(queue)).collect();
-        let taken = waiting::take(connection, &open, limit, attempts_max, time).await?;
+        // At the beginning, for a clock that tests set to and fro.
+        let mut heads = if self.options.clock.is_some() { HashMap::new() } else { self.heads.of(queues) };
+        let taken = waiting::take(connection, &open, limit, attempts_max, (&mut heads, time)).await?;
         let due = if taken.is_empty() { waiting::next_due(connection, &open, time).await? } else { None };
-        Ok((taken, due.map(|due| time.until(due))))
+        Ok((taken, heads, due.map(|due| time.until(due))))
     }
 
     async fn push_once(&self, batch: &[NewMessage], packet: usize) -> auditq_mysql::Result<()> {
@@ -231,7 +245,8 @@ impl Queue for MysqlQueue {
         }
         let arrivals = *self.arrivals.borrow();
         let run = self.database.write("reserve messages");
-        let (reserved, due) = attempt!(run, connection => self.take(connection, queues, limit).await)?;
+        let (reserved, heads, due) = attempt!(run, connection => self.take(connection, queues, limit).await)?;
+        self.heads.learn(heads);
         if reserved.is_empty() {
             let due = due.and_then(|due| Instant::now().checked_add(due));
             self.remember_empty(queues, Empty { arrivals, due });

@@ -12,7 +12,6 @@
 mod errors;
 mod failed;
 mod failed_jobs;
-mod heads;
 mod health;
 mod schema;
 mod sizes;
@@ -28,6 +27,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::heads::{Head, Heads};
 use crate::seconds::Time;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
@@ -36,7 +36,6 @@ use crate::{
 
 use errors::check;
 pub use failed_jobs::PostgresFailedJobs;
-use heads::Head;
 use sizes::Beginning;
 pub use waiting::delete_in;
 
@@ -89,7 +88,7 @@ pub struct PostgresQueue {
     /// Counts what any process says that it has made available; `None` in it where nobody may listen.
     listener: OnceLock<Option<Listener>>,
     /// Where the next search of each queue begins.
-    heads: Mutex<HashMap<QueueName, Head>>,
+    heads: Heads,
     /// Where the next count of each queue begins, where it is slow.
     beginnings: Mutex<HashMap<QueueName, Beginning>>,
     /// What callers knew when they found their queues empty.
@@ -123,7 +122,7 @@ impl PostgresQueue {
             options,
             arrivals,
             listener: OnceLock::new(),
-            heads: Mutex::default(),
+            heads: Heads::default(),
             beginnings: Mutex::default(),
             empty: Mutex::default(),
             attempts_max: OnceCell::new(),
@@ -159,16 +158,14 @@ impl PostgresQueue {
         let open: Vec<&QueueName> = queues.iter().filter(|queue| !paused.contains(queue)).collect();
         let mut heads = self.known_heads(queues);
         let taken = waiting::take_all(connection, &open, limit, attempts_max, (&mut heads, time)).await?;
-        self.heads.lock().unwrap_or_else(PoisonError::into_inner).extend(heads);
+        self.heads.learn(heads);
         let due = if taken.is_empty() { waiting::next_due(connection, &open, time).await? } else { None };
         Ok((taken, due.map(|due| time.until(due))))
     }
 
     /// Where the search of these queues may begin: at the beginning, for a clock that tests set to and fro.
     fn known_heads(&self, queues: &[QueueName]) -> HashMap<QueueName, Head> {
-        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = |queue: &QueueName| Some((queue.clone(), *heads.get(queue)?));
-        if self.options.clock.is_some() { HashMap::new() } else { queues.iter().filter_map(known).collect() }
+        if self.options.clock.is_some() { HashMap::new() } else { self.heads.of(queues) }
     }
 
     async fn count(&self, connection: &Conn, queue: &QueueName) -> Worked<QueueSizes> {

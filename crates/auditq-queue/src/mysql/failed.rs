@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use auditq_mysql::mysql_async::prelude::Queryable as _;
 use auditq_mysql::mysql_async::{Conn, Params, Result, Row, Value};
 
-use super::waiting::{cell, drop_rows, list, lock, text};
+use super::among::among;
+use super::waiting::{cell, drop_rows, lock, text};
 use crate::identity::identity_of;
 use crate::renewed::renewed;
 use crate::{FailedFilter, FailedMessage, FailedPage, MessageId, QueueName, Receipt, Remainder};
@@ -190,11 +191,11 @@ pub(super) async fn put_back(connection: &mut Conn, rows: &[u64], now: i64) -> R
 
 /// Takes a time out of jobs by which they must have been done, where that has passed.
 async fn renew(connection: &mut Conn, rows: &[u64], now: i64) -> Result<()> {
-    for rows in rows.chunks(100) {
+    // Some at a time, because they are read whole.
+    for some in rows.chunks(100).flat_map(|rows| among("id", rows)) {
         let sql = format!(
-            "SELECT id, payload FROM failed_jobs WHERE id IN ({}) AND (payload LIKE '%\"retryUntil\":%' \
-             AND payload NOT LIKE '%\"retryUntil\":null%' OR payload LIKE '%\"timeoutAt\":%')",
-            list(rows)
+            "SELECT id, payload FROM failed_jobs WHERE {some} AND (payload LIKE '%\"retryUntil\":%' \
+             AND payload NOT LIKE '%\"retryUntil\":null%' OR payload LIKE '%\"timeoutAt\":%')"
         );
         for (row, payload) in connection.query::<(u64, Vec<u8>), _>(sql).await? {
             if let Some(payload) = renewed(&payload, now) {
@@ -207,8 +208,8 @@ async fn renew(connection: &mut Conn, rows: &[u64], now: i64) -> Result<()> {
 
 /// Drops failed messages; returns how many.
 pub(super) async fn remove(connection: &mut Conn, rows: &[u64]) -> Result<usize> {
-    for rows in rows.chunks(1_000) {
-        connection.query_drop(format!("DELETE FROM failed_jobs WHERE id IN ({})", list(rows))).await?;
+    for some in among("id", rows) {
+        connection.query_drop(format!("DELETE FROM failed_jobs WHERE {some}")).await?;
     }
     Ok(rows.len())
 }

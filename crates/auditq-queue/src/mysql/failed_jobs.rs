@@ -8,8 +8,8 @@ use auditq_mysql::mysql_async::{self, Conn};
 use auditq_mysql::{Database, attempt};
 use bytes::Bytes;
 
+use super::among::among;
 use super::errors::check;
-use super::waiting::list;
 use super::{CHUNK, DRIVER, failed, schema, sizes};
 use crate::failed_jobs::{FailedJobs, FailedJobsOptions, GivenUp, Kept, Place};
 use crate::{Error, ErrorKind, FailedFilter, FailedPage, MessageId, QueueName, Result, Selection};
@@ -161,9 +161,10 @@ async fn read(connection: &mut Conn, rows: &[i64]) -> mysql_async::Result<Vec<Ke
 }
 
 async fn remove(connection: &mut Conn, rows: &[u64]) -> mysql_async::Result<u64> {
-    if rows.is_empty() {
-        return Ok(0);
+    let mut removed = 0;
+    for some in among("id", rows) {
+        connection.query_drop(format!("DELETE FROM failed_jobs WHERE {some}")).await?;
+        removed += connection.affected_rows();
     }
-    connection.query_drop(format!("DELETE FROM failed_jobs WHERE id IN ({})", list(rows))).await?;
-    Ok(connection.affected_rows())
+    Ok(removed)
 }

@@ -1,5 +1,5 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auditq_mysql::mysql_async::prelude::{FromValue, Queryable as _};
 use auditq_mysql::mysql_async::{Conn, Params, Result, Row, Value};
@@ -7,6 +7,8 @@ use auditq_mysql::parts;
 use bytes::Bytes;
 
 use super::LAST_SECOND;
+use super::among::among;
+use crate::heads::Head;
 use crate::message::RESERVED_BYTES_MAX;
 use crate::seconds::Time;
 use crate::{Control, MessageId, NewMessage, QueueName, Receipt, Remainder, Reserved};
@@ -80,7 +82,10 @@ async fn known_of(connection: &mut Conn, batch: &[NewMessage], connection_name: 
         known.extend(failed.into_iter().map(MessageId::new));
     }
     if !left_over.is_empty() {
-        connection.query_drop(format!("DELETE FROM auditq_messages WHERE job_id IN ({})", list(&left_over))).await?;
+        left_over.sort_unstable();
+        for some in among("job_id", &left_over) {
+            connection.query_drop(format!("DELETE FROM auditq_messages WHERE {some}")).await?;
+        }
     }
     Ok(known)
 }
@@ -91,12 +96,16 @@ pub(super) async fn take(
     queues: &[&QueueName],
     limit: usize,
     attempts_max: u32,
-    time: Time,
+    (heads, time): (&mut HashMap<QueueName, Head>, Time),
 ) -> Result<Vec<Reserved>> {
     let limit = limit.min(TAKEN_MAX);
     let (mut taken, mut bytes) = (Vec::new(), 0);
     for queue in queues {
-        let ids = available(connection, queue, limit - taken.len(), time).await?;
+        let (began, room) = (Instant::now(), limit - taken.len());
+        let head = heads.remove(queue).unwrap_or_default().at(time, began);
+        let found = available(connection, queue, room, (head, time)).await?;
+        let cost = began.elapsed();
+        let ids: Vec<u64> = found.lapsed.iter().copied().chain(found.ready.iter().map(|row| row.1)).collect();
         let mut rows = Vec::with_capacity(ids.len());
         while rows.len() < ids.len() && bytes < RESERVED_BYTES_MAX {
             // As many as will fit if they are as large as those before.
@@ -111,30 +120,57 @@ pub(super) async fn take(
                 taken.push(message);
             }
         }
+        let (first, none_lapsed) = found.left(rows.len(), room);
+        heads.insert((*queue).clone(), head.moved_on(first, none_lapsed, time).paid(cost, time, Instant::now()));
         reserve_rows(connection, rows, attempts_max, time).await?;
     }
     Ok(taken)
 }
 
-/// The rows that can be reserved, lapsed reservations first, locked. Those that others have locked are passed over.
-async fn available(connection: &mut Conn, queue: &QueueName, limit: usize, time: Time) -> Result<Vec<u64>> {
-    let rows = (queue.as_str(), time.lapsed(), time.impossible(), limit as u64);
-    let mut ids: Vec<u64> = connection.exec(LAPSED, rows).await?;
-    if ids.len() < limit {
-        let rows = (queue.as_str(), time.now, (limit - ids.len()) as u64);
-        ids.extend(connection.exec::<u64, _, _>(READY, rows).await?);
+/// Rows that can be reserved, in their order.
+struct Found {
+    lapsed: Vec<u64>,
+    /// Each with the second since which it has been available.
+    ready: Vec<(i64, u64)>,
+}
+
+impl Found {
+    /// Since when the first ready one can have been available that is left when so many are taken where there was `room`
+    /// for some, and whether no lapsed one is left.
+    fn left(&self, taken: usize, room: usize) -> (i64, bool) {
+        let Some(ready) = taken.checked_sub(self.lapsed.len()).filter(|_| self.lapsed.len() < room) else {
+            return (i64::MIN, false);
+        };
+        let last = self.ready.last().filter(|_| taken == room);
+        (self.ready.get(ready).or(last).map_or(i64::MAX, |row| row.0), true)
     }
-    Ok(ids)
+}
+
+/// The rows that can be reserved, lapsed reservations first, locked. Those that others have locked are passed over.
+async fn available(
+    connection: &mut Conn,
+    queue: &QueueName,
+    limit: usize,
+    (head, time): (Head, Time),
+) -> Result<Found> {
+    let queue = queue.as_str();
+    let rows = (queue, head.lapsed_after, time.lapsed(), time.impossible(), limit as u64);
+    let mut found = Found { lapsed: connection.exec(LAPSED, rows).await?, ready: Vec::new() };
+    if found.lapsed.len() < limit {
+        let left = (limit - found.lapsed.len()) as u64;
+        found.ready = connection.exec(READY, (queue, head.ready_from, time.now, left)).await?;
+    }
+    Ok(found)
 }
 
 // In the order of the index, so that no more rows are locked than are taken.
 const LAPSED: &str = "SELECT id FROM jobs FORCE INDEX (auditq_jobs_ready) \
-     WHERE queue = ? AND (reserved_at <= ? OR reserved_at > ?) ORDER BY reserved_at, available_at, id LIMIT ? \
-     FOR UPDATE SKIP LOCKED";
+     WHERE queue = ? AND (reserved_at > ? AND reserved_at <= ? OR reserved_at > ?) \
+     ORDER BY reserved_at, available_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
 
-const READY: &str = "SELECT id FROM jobs FORCE INDEX (auditq_jobs_ready) \
-     WHERE queue = ? AND reserved_at IS NULL AND available_at <= ? ORDER BY available_at, id LIMIT ? \
-     FOR UPDATE SKIP LOCKED";
+const READY: &str = "SELECT available_at, id FROM jobs FORCE INDEX (auditq_jobs_ready) \
+     WHERE queue = ? AND reserved_at IS NULL AND available_at >= ? AND available_at <= ? \
+     ORDER BY available_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
 
 /// Reads locked rows, in the order of `ids`, as they will be once they are reserved.
 async fn read_rows(
@@ -143,23 +179,26 @@ async fn read_rows(
     queue: &QueueName,
     attempts_max: u32,
 ) -> Result<Vec<(u64, Reserved)>> {
-    let sql = format!("SELECT id, attempts, created_at, payload FROM jobs WHERE id IN ({})", list(ids));
-    let rows = connection.query::<Row, _>(sql).await?;
-    let mut found: HashMap<u64, Reserved> = rows.into_iter().map(|row| read(row, queue, attempts_max)).collect();
+    let mut sorted = ids.to_vec();
+    sorted.sort_unstable();
+    let mut found: HashMap<u64, Reserved> = HashMap::with_capacity(ids.len());
+    for some in among("id", &sorted) {
+        let sql = format!("SELECT id, attempts, created_at, payload FROM jobs FORCE INDEX (PRIMARY) WHERE {some}");
+        found.extend(connection.query::<Row, _>(sql).await?.into_iter().map(|row| read(row, queue, attempts_max)));
+    }
     Ok(ids.iter().filter_map(|id| found.remove_entry(id)).collect())
 }
 
 async fn reserve_rows(connection: &mut Conn, mut rows: Vec<u64>, attempts_max: u32, time: Time) -> Result<()> {
     rows.sort_unstable();
-    for rows in rows.chunks(1_000) {
+    for some in among("id", &rows) {
         // `available_at` is that of the reservation, so that the index has lapsed ones in their order.
         // The attempts are bounded, because those of a row that others can write may be anything.
         let sql = format!(
-            "UPDATE jobs SET reserved_at = {0}, available_at = {0}, attempts = LEAST(GREATEST(attempts, 0), {1}) + 1 \
-             WHERE id IN ({2})",
+            "UPDATE jobs FORCE INDEX (PRIMARY) SET reserved_at = {0}, available_at = {0}, \
+             attempts = LEAST(GREATEST(attempts, 0), {1}) + 1 WHERE {some}",
             time.next,
-            attempts_max - 1,
-            list(rows)
+            attempts_max - 1
         );
         connection.query_drop(sql).await?;
     }
@@ -219,9 +258,9 @@ pub(super) async fn lock<'r>(
     let ids: BTreeSet<u64> = receipts.clone().filter_map(row_id).collect();
     let ids: Vec<u64> = ids.into_iter().collect();
     let mut held = HashMap::with_capacity(ids.len());
-    for ids in ids.chunks(1_000) {
-        let sql = "SELECT id, attempts FROM jobs WHERE id IN";
-        let sql = format!("{sql} ({}) AND reserved_at IS NOT NULL ORDER BY id FOR UPDATE", list(ids));
+    for some in among("id", &ids) {
+        let sql = "SELECT id, attempts FROM jobs FORCE INDEX (PRIMARY) WHERE";
+        let sql = format!("{sql} {some} AND reserved_at IS NOT NULL ORDER BY id FOR UPDATE");
         held.extend(connection.query::<(u64, i64), _>(sql).await?);
     }
     let (mut good, mut stale) = (Vec::new(), Vec::new());
@@ -243,10 +282,9 @@ pub(super) async fn hold_on(connection: &mut Conn, held: &[Receipt], time: Time)
     // A reservation may be extended any number of times; each is locked once.
     let unique: BTreeSet<&Receipt> = held.iter().collect();
     let (good, stale) = lock(connection, unique.iter().copied()).await?;
-    for rows in sorted(&good).chunks(1_000) {
-        let sql =
-            format!("UPDATE jobs SET reserved_at = {0}, available_at = {0} WHERE id IN ({1})", time.next, list(rows));
-        connection.query_drop(sql).await?;
+    for some in among("id", &sorted(&good)) {
+        let set = format!("SET reserved_at = {0}, available_at = {0}", time.next);
+        connection.query_drop(format!("UPDATE jobs FORCE INDEX (PRIMARY) {set} WHERE {some}")).await?;
     }
     Ok(held.iter().filter(|receipt| stale.contains(receipt)).cloned().collect())
 }
@@ -258,17 +296,49 @@ pub(super) async fn hold_on(connection: &mut Conn, held: &[Receipt], time: Time)
 /// # Errors
 /// As the server's; the caller must then undo its transaction.
 pub async fn delete_in(connection: &mut Conn, done: &[Receipt]) -> Result<Vec<Receipt>> {
+    if delete_all_in(connection, done).await? {
+        return Ok(Vec::new());
+    }
     let (good, stale) = lock(connection, done.iter()).await?;
     drop_rows(connection, &sorted(&good)).await?;
     Ok(stale)
 }
 
+/// Deletes messages if none of the receipts is stale, and else leaves them all: most often they need not be looked at first.
+async fn delete_all_in(connection: &mut Conn, done: &[Receipt]) -> Result<bool> {
+    let Some(first) = done.first() else { return Ok(true) };
+    let unique: BTreeSet<u64> = done.iter().filter_map(row_id).collect();
+    if unique.len() < done.len() || done.iter().any(|receipt| receipt.attempt != first.attempt) {
+        return Ok(false);
+    }
+    let rows: Vec<u64> = unique.into_iter().collect();
+    connection.query_drop("SAVEPOINT auditq_delete").await?;
+    let mut deleted = 0;
+    for some in among("id", &rows) {
+        let sql = format!("DELETE FROM jobs WHERE {some} AND attempts = {} AND reserved_at IS NOT NULL", first.attempt);
+        connection.query_drop(sql).await?;
+        deleted += connection.affected_rows();
+    }
+    if deleted < rows.len() as u64 {
+        connection.query_drop("ROLLBACK TO SAVEPOINT auditq_delete").await?;
+        return Ok(false);
+    }
+    drop_ids(connection, &rows).await?;
+    Ok(true)
+}
+
 /// Removes rows that are locked.
 pub(super) async fn drop_rows(connection: &mut Conn, rows: &[u64]) -> Result<()> {
-    for rows in rows.chunks(1_000) {
-        let rows = list(rows);
-        connection.query_drop(format!("DELETE FROM jobs WHERE id IN ({rows})")).await?;
-        connection.query_drop(format!("DELETE FROM auditq_messages WHERE job_id IN ({rows})")).await?;
+    for some in among("id", rows) {
+        connection.query_drop(format!("DELETE FROM jobs WHERE {some}")).await?;
+    }
+    drop_ids(connection, rows).await
+}
+
+/// Forgets under which ids rows were pushed.
+async fn drop_ids(connection: &mut Conn, rows: &[u64]) -> Result<()> {
+    for some in among("job_id", rows) {
+        connection.query_drop(format!("DELETE FROM auditq_messages WHERE {some}")).await?;
     }
     Ok(())
 }
@@ -276,9 +346,9 @@ pub(super) async fn drop_rows(connection: &mut Conn, rows: &[u64]) -> Result<()>
 /// Makes messages available from `due` on; returns the receipts that were stale.
 pub(super) async fn give_back(connection: &mut Conn, held: &[Remainder], due: i64) -> Result<Vec<Receipt>> {
     let (good, stale) = lock(connection, held.iter().map(|remainder| &remainder.receipt)).await?;
-    for rows in sorted(&good).chunks(1_000) {
-        let sql = format!("UPDATE jobs SET reserved_at = NULL, available_at = {due} WHERE id IN ({})", list(rows));
-        connection.query_drop(sql).await?;
+    for some in among("id", &sorted(&good)) {
+        let set = format!("SET reserved_at = NULL, available_at = {due}");
+        connection.query_drop(format!("UPDATE jobs FORCE INDEX (PRIMARY) {set} WHERE {some}")).await?;
     }
     for (place, row) in good {
         if let Some(payload) = &held[place].payload {
@@ -291,12 +361,9 @@ pub(super) async fn give_back(connection: &mut Conn, held: &[Remainder], due: i6
 /// Makes messages available from `due` on, as if they had not been reserved; returns the receipts that were stale.
 pub(super) async fn decline(connection: &mut Conn, held: &[Receipt], due: i64) -> Result<Vec<Receipt>> {
     let (good, stale) = lock(connection, held.iter()).await?;
-    for rows in sorted(&good).chunks(1_000) {
-        let rows = list(rows);
-        let sql = format!(
-            "UPDATE jobs SET reserved_at = NULL, available_at = {due}, attempts = attempts - 1 WHERE id IN ({rows})"
-        );
-        connection.query_drop(sql).await?;
+    for some in among("id", &sorted(&good)) {
+        let set = format!("SET reserved_at = NULL, available_at = {due}, attempts = attempts - 1");
+        connection.query_drop(format!("UPDATE jobs FORCE INDEX (PRIMARY) {set} WHERE {some}")).await?;
     }
     Ok(stale)
 }
@@ -345,11 +412,6 @@ fn sorted(good: &[(usize, u64)]) -> Vec<u64> {
     let mut rows: Vec<u64> = good.iter().map(|(_, row)| *row).collect();
     rows.sort_unstable();
     rows
-}
-
-/// Numbers for an IN; there is nothing in them to escape.
-pub(super) fn list(numbers: &[u64]) -> String {
-    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// The row a receipt is for, if it is one of this driver's.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use auditq_postgres::tokio_postgres::types::{ToSql, Type};
 use auditq_postgres::{Conn, Worked};
 
-use super::heads::MARGIN;
 use super::waiting::as_u64;
+use crate::heads::MARGIN;
 use crate::seconds::Time;
 use crate::{QueueName, QueueSizes};
 

@@ -7,7 +7,7 @@ use auditq_postgres::{Conn, Worked};
 use bytes::Bytes;
 
 use super::LAST_SECOND;
-use super::heads::Head;
+use crate::heads::Head;
 use crate::message::RESERVED_BYTES_MAX;
 use crate::seconds::Time;
 use crate::{Control, NewMessage, QueueName, Receipt, Remainder, Reserved};

@@ -71,6 +71,17 @@ impl App {
     }
 }
 
+/// Any command may migrate, and one that only looks must not wait for a worker that stands still in a transaction.
+#[tokio::test]
+async fn migrating_what_is_up_to_date_waits_for_nobody() {
+    let App { database, laravel, queue } = App::with(None).await;
+    let tables = "jobs, failed_jobs, auditq_messages, auditq_paused, auditq_control";
+    laravel.batch_execute(&format!("BEGIN; LOCK TABLE {tables} IN ROW EXCLUSIVE MODE")).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), queue.migrate()).await.unwrap().unwrap();
+    laravel.batch_execute("ROLLBACK").await.unwrap();
+    drop(database);
+}
+
 /// The suite's subject on Laravel's tables.
 pub(crate) async fn on_tables_of_laravel() -> Subject {
     let clock = clock();

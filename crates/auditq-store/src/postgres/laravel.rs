@@ -22,12 +22,17 @@ pub(super) async fn migrate(connection: &Conn, table: &Table) -> Worked<Result<(
     if let Err(obstacle) = columns(connection, table).await? {
         return Ok(Err(obstacle));
     }
-    connection
-        .batch_execute(
-            "CREATE TABLE IF NOT EXISTS auditq_stored (event_id uuid PRIMARY KEY, stored_at bigint NOT NULL);
-             CREATE INDEX IF NOT EXISTS auditq_stored_at ON auditq_stored (stored_at)",
-        )
-        .await?;
+    // Asked first: `CREATE INDEX IF NOT EXISTS` would wait for every worker that is storing.
+    let there = "SELECT to_regclass('auditq_stored') IS NOT NULL";
+    let there: bool = connection.query_typed_one(there, &[]).await?.try_get(0)?;
+    if !there {
+        connection
+            .batch_execute(
+                "CREATE TABLE auditq_stored (event_id uuid PRIMARY KEY, stored_at bigint NOT NULL);
+                 CREATE INDEX auditq_stored_at ON auditq_stored (stored_at)",
+            )
+            .await?;
+    }
     Ok(Ok(()))
 }
 

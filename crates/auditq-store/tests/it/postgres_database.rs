@@ -1,13 +1,14 @@
 //! The audit table in PostgreSQL: its promises, and what it does under trouble.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use auditq_event::{Binding, Event};
 use auditq_postgres::testing::TestDatabase;
 use auditq_store::conformance::{Setup, ordinary_event, ordinary_events};
 use auditq_store::postgres::PostgresStore;
-use auditq_store::{Amendment, Batch, ErrorKind, Filter, Inserted, Store, StoreReader};
+use auditq_store::{Amendment, Batch, ErrorKind, Filter, Inserted, LaravelLayout, Store, StoreReader};
 
 pub(crate) struct InDatabase {
     store: PostgresStore,
@@ -21,6 +22,16 @@ impl InDatabase {
 
     pub(crate) async fn partitioned() -> Self {
         Self::with(PostgresStore::partitioned_by_month).await
+    }
+
+    /// The table of an application, in the old columns.
+    async fn of_laravel() -> Self {
+        let database = TestDatabase::new().await;
+        database.run("CREATE TABLE audit_sql_logs (id bigserial PRIMARY KEY, sql text, created_at timestamp(0))").await;
+        let store = PostgresStore::new(database.open())
+            .with_layout(LaravelLayout::new(std::collections::BTreeMap::new(), "UTC").unwrap());
+        store.migrate().await.unwrap();
+        Self { store, database }
     }
 
     async fn with(how: impl Fn(PostgresStore) -> PostgresStore) -> Self {
@@ -113,6 +124,20 @@ async fn many_processes_may_migrate_at_once() {
         migrated.await.unwrap().unwrap();
     }
     assert_eq!(PostgresStore::new(database.open()).count().await.unwrap(), 0);
+}
+
+/// Any command may migrate, and one that only looks must not wait for a worker that stands still while it stores.
+#[tokio::test]
+async fn migrating_what_is_up_to_date_waits_for_nobody() {
+    for setup in [InDatabase::new().await, InDatabase::partitioned().await, InDatabase::of_laravel().await] {
+        let worker = setup.database.connect().await;
+        let ours = "SELECT string_agg(format('LOCK TABLE %I IN ROW EXCLUSIVE MODE', relname), '; ') FROM pg_class \
+                    WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace";
+        let lock: String = worker.query_one(ours, &[]).await.unwrap().get(0);
+        worker.batch_execute(&format!("BEGIN; {lock}")).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), setup.store.migrate()).await.unwrap().unwrap();
+        worker.batch_execute("ROLLBACK").await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,33 +1,51 @@
 //! Where in the index the search for messages may begin.
 //!
-//! While some session holds an old snapshot, vacuum removes nothing, and the entries of messages that are long gone
-//! stand before those of messages that wait: each search would read them all, and more with every message. So a search
-//! begins where the one before found nothing that is older. What comes to stand before that place nevertheless (a push
+//! Until the server has cleaned up (PostgreSQL's vacuum, MySQL's purge, which wait for the oldest snapshot of any session),
+//! the entries of messages that are long gone stand before those of messages that wait: each search would read them
+//! all, and more with every message. So a search begins where the one before found nothing that is older. What comes to stand before that place nevertheless (a push
 //! that took long to commit, a reservation that was rolled back) is found by a search of the whole queue, which is made
 //! as often as a small share of the time pays for: where nothing is in its way, many times a second.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::QueueName;
 use crate::seconds::Time;
 
 /// A place is good for so many times what finding it anew would cost more than using it.
 const GOOD_FOR_COSTS: u32 = 50;
 /// And for no longer than that.
 const GOOD_FOR_MAX: Duration = Duration::from_secs(60);
-/// Seconds by which the next search begins earlier: a push commits a little later than it looks at the clock.
-pub(super) const MARGIN: i64 = 2;
+/// The last seconds are always searched: a push commits a little later than it looks at the clock.
+pub(crate) const MARGIN: i64 = 2;
+
+/// What a process knows of the beginnings of its queues.
+#[derive(Debug, Default)]
+pub(crate) struct Heads(Mutex<HashMap<QueueName, Head>>);
+
+impl Heads {
+    pub(crate) fn of(&self, queues: &[QueueName]) -> HashMap<QueueName, Head> {
+        let heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.iter().filter_map(|queue| Some((queue.clone(), *heads.get(queue)?))).collect()
+    }
+
+    pub(crate) fn learn(&self, heads: HashMap<QueueName, Head>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(heads);
+    }
+}
 
 /// What is known of the beginning of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// When the whole queue was searched, and until when that is good.
     whole: Option<(i64, Instant)>,
     /// What a search that began here cost.
     usual: Duration,
     /// Nothing that is ready became available before this second.
-    pub(super) ready_from: i64,
+    pub(crate) ready_from: i64,
     /// No reservation of this second or before has lapsed and been left.
-    pub(super) lapsed_after: i64,
+    pub(crate) lapsed_after: i64,
 }
 
 impl Default for Head {
@@ -39,7 +57,7 @@ impl Default for Head {
 
 impl Head {
     /// What of it is still good.
-    pub(super) fn at(self, time: Time, instant: Instant) -> Self {
+    pub(crate) fn at(self, time: Time, instant: Instant) -> Self {
         match self.whole {
             Some((searched, until)) if searched <= time.now && instant < until => self,
             _ => Self { usual: self.usual, ..Self::default() },
@@ -48,14 +66,14 @@ impl Head {
 
     /// After a search that began here: nothing that became available before `first` was left, and `none_lapsed` says
     /// that no lapsed reservation was.
-    pub(super) fn moved_on(self, first: i64, none_lapsed: bool, time: Time) -> Self {
-        let ready_from = first.min(time.now).saturating_sub(MARGIN);
+    pub(crate) fn moved_on(self, first: i64, none_lapsed: bool, time: Time) -> Self {
+        let ready_from = first.min(time.now.saturating_sub(MARGIN));
         let lapsed_after = if none_lapsed { time.lapsed().saturating_sub(MARGIN) } else { self.lapsed_after };
         Self { ready_from: self.ready_from.max(ready_from), lapsed_after: self.lapsed_after.max(lapsed_after), ..self }
     }
 
     /// After a search that began here and took as long as that.
-    pub(super) fn paid(self, cost: Duration, time: Time, instant: Instant) -> Self {
+    pub(crate) fn paid(self, cost: Duration, time: Time, instant: Instant) -> Self {
         if self.whole.is_some() {
             return Self { usual: cost, ..self };
         }
@@ -76,10 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn a_search_begins_a_little_before_what_the_last_one_found() {
+    fn a_search_begins_where_the_last_one_found_something_and_not_in_the_last_seconds() {
         let began = Instant::now();
         let head = Head::default().moved_on(900, true, time(1_000)).paid(MS * 100, time(1_000), began);
-        assert_eq!((head.ready_from, head.lapsed_after), (898, 988));
+        assert_eq!((head.ready_from, head.lapsed_after), (900, 988));
         let later = head.at(time(1_004), began + MS * 4_000).moved_on(i64::MAX, false, time(1_004));
         assert_eq!((later.ready_from, later.lapsed_after), (1_002, 988));
     }
