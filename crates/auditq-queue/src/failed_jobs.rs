@@ -46,6 +46,12 @@ pub trait FailedJobs: fmt::Debug + Send + Sync + 'static {
     /// `Misconfigured` when a table of its name has another shape.
     async fn migrate(&self) -> Result<()>;
 
+    /// Says whether the table is one that [`migrate`](Self::migrate) makes or takes; changes nothing.
+    ///
+    /// # Errors
+    /// `Misconfigured` when it is missing, or of a shape that `migrate` refuses.
+    async fn check(&self) -> Result<()>;
+
     /// Keeps messages, with the reason why they were given up.
     ///
     /// # Errors

@@ -324,6 +324,12 @@ impl QueueAdmin for MysqlQueue {
             Ok(time) => sizes::count(connection, queue, name, time).await,
             Err(error) => Err(error),
         })?)
+    async fn check(&self) -> Result<()> {
+        let run = self.database.single("check the queue's tables");
+        let obstacle = attempt!(run, connection => schema::check(connection, "").await)?;
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
+    }
+
     }
 
     async fn queues(&self) -> Result<Vec<QueueName>> {

@@ -168,6 +168,11 @@ impl QueueAdmin for PartedQueue {
         Ok(QueueSizes { failed: sizes.failed + failed, estimated: sizes.estimated || estimated, ..sizes })
     }
 
+    async fn check(&self) -> Result<()> {
+        self.queue.check().await?;
+        self.failed.check().await
+    }
+
     async fn queues(&self) -> Result<Vec<QueueName>> {
         let mut names: BTreeSet<QueueName> = self.queue.queues().await?.into_iter().collect();
         names.extend(self.failed.queues().await?);

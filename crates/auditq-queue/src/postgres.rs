@@ -383,6 +383,12 @@ impl QueueAdmin for PostgresQueue {
 
     async fn queues(&self) -> Result<Vec<QueueName>> {
         let name = self.options.connection.as_str();
+    async fn check(&self) -> Result<()> {
+        let run = self.database.single("check the queue's tables");
+        let obstacle = attempt!(run, connection => schema::check(connection, "").await)?;
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
+    }
+
         Ok(attempt!(self.database.snapshot("list queues"), connection => failed::queues(connection, name).await)?)
     }
 

@@ -96,15 +96,6 @@ impl SqliteQueue {
         &self.database
     }
 
-    /// Says whether the tables are those that [`migrate`](QueueAdmin::migrate) makes; changes nothing.
-    ///
-    /// # Errors
-    /// `Misconfigured` when they are missing, of another shape, or of another release.
-    pub async fn check(&self) -> Result<()> {
-        let obstacle = self.read("check the queue's tables", schema::check).await?;
-        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
-    }
-
     fn time(&self) -> Time {
         Time::new(self.options.clock.now(), self.options.retry_after)
     }
@@ -288,6 +279,11 @@ impl QueueAdmin for SqliteQueue {
                     return Ok(None);
                 }
                 let (sizes, ripened) = waiting::count(connection, &name, time)?;
+    async fn check(&self) -> Result<()> {
+        let obstacle = self.read("check the queue's tables", schema::check).await?;
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
+    }
+
                 Ok(Some((QueueSizes { failed: failed::count(connection, &name, &connection_name)?, ..sizes }, ripened)))
             })
             .await?;

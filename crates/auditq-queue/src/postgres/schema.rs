@@ -46,9 +46,9 @@ ALTER TABLE jobs ALTER COLUMN payload SET STORAGE EXTERNAL",
 ];
 
 /// What lets messages be found and counted without touching their payloads, on Laravel's own tables too.
-const INDEXES: [&str; 2] = [
-    "CREATE INDEX IF NOT EXISTS auditq_jobs_ready ON jobs (queue, reserved_at, available_at, id)",
-    "CREATE INDEX IF NOT EXISTS auditq_failed_jobs_queue ON failed_jobs (connection, queue, id)",
+const INDEXES: [(&str, &str, &str); 2] = [
+    ("jobs", "auditq_jobs_ready", "queue, reserved_at, available_at, id"),
+    ("failed_jobs", "auditq_failed_jobs_queue", "connection, queue, id"),
 ];
 
 /// The columns that are written or read.
@@ -79,13 +79,35 @@ async fn migrate_some(connection: &Conn, which: &str) -> Worked<Option<String>> 
             connection.batch_execute(sql).await?;
         }
     }
+    if let Some(obstacle) = check(connection, which).await? {
+        return Ok(Some(obstacle));
+    }
+    for (table, index, wanted) in INDEXES.into_iter().filter(|(table, ..)| table.starts_with(which)) {
+        make_index(connection, table, index, wanted).await?;
+    }
+    Ok(None)
+}
+
+/// Asks first: `IF NOT EXISTS` would wait for every transaction that writes to the table, to find the index there.
+async fn make_index(connection: &Conn, table: &str, index: &str, columns: &str) -> Worked<()> {
+    let there = "SELECT to_regclass($1) IS NOT NULL";
+    let there: bool = connection.query_typed_one(there, &[(&index, Type::TEXT)]).await?.try_get(0)?;
+    if there {
+        return Ok(());
+    }
+    Ok(connection.batch_execute(&format!("CREATE INDEX {index} ON {table} ({columns})")).await?)
+}
+
+/// Why the tables whose name begins so cannot be used as they are, if so. Changes nothing.
+pub(super) async fn check(connection: &Conn, which: &str) -> Worked<Option<String>> {
     for (table, wanted) in COLUMNS.into_iter().filter(|(table, _)| table.starts_with(which)) {
-        if let Some(mismatch) = mismatch(table, wanted, &columns(connection, table).await?) {
+        let found = columns(connection, table).await?;
+        if found.is_empty() {
+            return Ok(Some(format!("the table `{table}` is missing; run `auditq migrate`")));
+        }
+        if let Some(mismatch) = mismatch(table, wanted, &found) {
             return Ok(Some(mismatch));
         }
-    }
-    for index in INDEXES.into_iter().filter(|index| index.contains(&format!(" ON {which}"))) {
-        connection.batch_execute(index).await?;
     }
     Ok(None)
 }

@@ -91,6 +91,9 @@ impl FailedJobs for Crashing {
     async fn queues(&self) -> Result<Vec<QueueName>> {
         self.table.queues().await
     }
+    async fn check(&self) -> Result<()> {
+        self.table.check().await
+    }
     async fn page(&self, filter: &FailedFilter) -> Result<FailedPage> {
         self.table.page(filter).await
     }
