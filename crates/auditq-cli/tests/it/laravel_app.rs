@@ -308,6 +308,89 @@ async fn what_fails_in_redis_is_in_failed_jobs_in_postgres() {
     Shop::on_redis(&settings(&server)).keeps_what_failed_where_laravel_does();
 }
 
+/// A zone that no clock of a server shows by chance, and whose clocks are never put forward.
+const KATHMANDU: &str = "Asia/Kathmandu";
+const KATHMANDU_OFFSET: i64 = (5 * 60 + 45) * 60;
+
+impl Shop {
+    /// The application with another `app.timezone`.
+    pub(crate) fn in_kathmandu(self) -> Self {
+        let config = std::fs::read_to_string(self.path("config/app.php")).unwrap();
+        let moved = config.replace("'timezone' => 'UTC'", &format!("'timezone' => '{KATHMANDU}'"));
+        assert_ne!(config, moved, "the application's config/app.php is another one");
+        std::fs::write(self.path("config/app.php"), moved).unwrap();
+        self
+    }
+
+    /// When each job failed, as it stands in the application's table, in seconds since 1970 on the wall.
+    fn failed_at(&self) -> Vec<i64> {
+        let wall = |text: &str| text.parse::<jiff::civil::DateTime>().unwrap().in_tz("UTC").unwrap().timestamp();
+        self.help("failed-at").stdout.lines().map(|line| wall(line).as_second()).collect()
+    }
+
+    /// A job that Laravel's own worker fails and one that ours gives up stand side by side.
+    fn notes_when_a_job_failed_as_laravel_does(&self) {
+        self.help("break");
+        self.artisan("queue:work --queue=audit-logs --stop-when-empty");
+        assert_eq!(self.failed_at().len(), 1);
+        self.help("break");
+        self.run("work --stop-when-empty").ok();
+        let now = jiff::Timestamp::now().as_second();
+        let failed_at = self.failed_at();
+        assert_eq!(failed_at.len(), 2);
+        for wall in failed_at {
+            let late = now + KATHMANDU_OFFSET - wall;
+            assert!((0..120).contains(&late), "noted {late} s before it is {now} by UTC");
+        }
+        for failed in self.failed() {
+            let at: jiff::Timestamp = failed["failed_at"].as_str().unwrap().parse().unwrap();
+            assert!((0..120).contains(&(now - at.as_second())), "{failed}");
+        }
+        assert_eq!(self.run("queue flush --hours 1").ok().stdout, "Dropped 0 failed messages.\n");
+        self.help("age-failed");
+        assert_eq!(self.run("queue flush --hours 3").ok().stdout, "Dropped 0 failed messages.\n");
+        assert_eq!(self.run("queue flush --hours 1").ok().stdout, "Dropped 2 failed messages.\n");
+    }
+}
+
+#[test]
+fn on_sqlite_a_failure_is_noted_by_the_applications_clock() {
+    Shop::sqlite(&[]).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[tokio::test]
+async fn on_mysql_a_failure_is_noted_by_the_applications_clock() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::new(&settings(&server)).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[tokio::test]
+async fn on_postgres_a_failure_is_noted_by_the_applications_clock() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::new(&settings(&server)).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[test]
+fn of_redis_a_failure_is_noted_by_the_applications_clock_in_sqlite() {
+    Shop::redis().in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[tokio::test]
+async fn of_redis_a_failure_is_noted_by_the_applications_clock_in_mysql() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::on_redis(&settings(&server)).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[tokio::test]
+async fn of_redis_a_failure_is_noted_by_the_applications_clock_in_postgres() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::on_redis(&settings(&server)).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
 impl Shop {
     fn size(&self) -> String {
         self.run("queue size").ok().stdout.trim().to_owned()

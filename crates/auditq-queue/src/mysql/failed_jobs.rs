@@ -129,14 +129,19 @@ async fn keep_all(
             Place::Free => id.to_owned(),
             Place::Taken(suffix) => format!("{id}-{suffix}"),
             Place::Same => {
-                let sql = "UPDATE failed_jobs SET queue = ?, payload = ?, exception = ?, failed_at = from_unixtime(?) \
-                           WHERE uuid = ?";
+                let sql = format!(
+                    "UPDATE failed_jobs SET queue = ?, payload = ?, exception = ?, failed_at = {} WHERE uuid = ?",
+                    failed::ON_THE_WALL
+                );
                 connection.exec_drop(sql, (queue, payload, reason, now, id)).await?;
                 continue;
             }
         };
-        let sql = "INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at) \
-                   VALUES (?, ?, ?, ?, ?, from_unixtime(?))";
+        let sql = format!(
+            "INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at) \
+             VALUES (?, ?, ?, ?, ?, {})",
+            failed::ON_THE_WALL
+        );
         connection.exec_drop(sql, (id, name, queue, payload, reason, now)).await?;
     }
     Ok(())
