@@ -166,7 +166,7 @@ impl Shop {
     }
 
     /// The application's table, without what differs from run to run.
-    fn rows(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn rows(&self) -> Vec<serde_json::Value> {
         let mut rows = self.help("rows").json();
         for row in &mut rows {
             let stored = row.as_object_mut().unwrap().remove("created_at").unwrap();
