@@ -8,7 +8,7 @@ use auditq_postgres::testing::TestDatabase as Postgres;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::{Done, Running, eventually};
+use crate::support::{Done, RedisServer, Running, eventually};
 
 const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/laravel_app.php");
 
@@ -546,28 +546,62 @@ impl Shop {
     }
 }
 
-/// Nesting, counts and lengths that lie, references into themselves, cuts at every seventh byte, a hundred megabytes.
-#[test]
-fn hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
-    let shop = Shop::sqlite(&[]);
-    let hostile: usize = shop.help("hostile").stdout.trim().parse().unwrap();
-    shop.artisan("app:workload 50 --user=alice").ok();
-    let began = std::time::Instant::now();
-    let worker = Running::of(shop.auditq("work"));
-    eventually("an empty queue", || shop.size() == "0");
-    assert!(began.elapsed() < std::time::Duration::from_secs(40), "{:?}", began.elapsed());
-    let peak = worker.peak_bytes();
-    assert!(peak < 700 << 20, "{peak} bytes");
-    worker.terminated().ok();
-    assert_eq!(shop.rows().len(), 50);
-    let failed = shop.run("queue failed --json --limit 0").ok().json();
-    assert_eq!(failed.len(), hostile);
-    for failed in failed {
-        let reason = failed["reason"].as_str().unwrap();
-        let says_where = ["at byte", "limit of", "no job of Laravel's", "under sql, query,", "no query data"];
-        assert!(says_where.iter().any(|part| reason.contains(part)), "{reason}");
-        assert!(reason.len() < 2_000, "{reason}");
+impl Shop {
+    /// Nesting, counts and lengths that lie, references into themselves, a cut at every byte, a hundred megabytes. Of these
+    /// the engine refuses so many itself.
+    fn gives_up_hostile_payloads_and_goes_on(&self, refused: usize, peak_mib_max: u64) {
+        let sent = self.help("hostile").json().remove(0);
+        assert_eq!(sent["refused"].as_array().unwrap().len(), refused, "{sent}");
+        self.artisan("app:workload 50 --user=alice").ok();
+        let began = std::time::Instant::now();
+        let worker = Running::of(self.auditq("work"));
+        // A server that has a hundred megabytes to move answers nobody meanwhile.
+        eventually("an empty queue", || self.run("queue size").stdout == "0\n");
+        assert!(began.elapsed() < std::time::Duration::from_secs(50), "{:?}", began.elapsed());
+        let peak = worker.peak_bytes();
+        assert!(peak < peak_mib_max << 20, "{peak} bytes");
+        worker.terminated().ok();
+        assert_eq!(self.rows().len(), 50);
+        let failed = self.run("queue failed --json --limit 0").ok().json();
+        assert_eq!(failed.len() as u64, sent["there"].as_u64().unwrap());
+        for failed in failed {
+            let reason = failed["reason"].as_str().unwrap();
+            let says_where = ["at byte", "limit of", "no job of Laravel's", "under sql, query,", "no query data"];
+            assert!(says_where.iter().any(|part| reason.contains(part)), "{reason}");
+            assert!(reason.len() < 2_000, "{reason}");
+        }
     }
+}
+
+#[test]
+fn on_sqlite_hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
+    Shop::sqlite(&[]).gives_up_hostile_payloads_and_goes_on(0, 700);
+}
+
+/// It refuses what is over `max_allowed_packet`, and what is no UTF-8: bytes, a letter that is none, and half a letter.
+#[tokio::test]
+async fn on_mysql_hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::new(&settings(&server)).gives_up_hostile_payloads_and_goes_on(4, 700);
+}
+
+/// It refuses what is no UTF-8; of a text with a NUL the application sends what stands before it.
+#[tokio::test]
+async fn on_postgres_hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::new(&settings(&server)).gives_up_hostile_payloads_and_goes_on(3, 700);
+}
+
+#[test]
+fn on_redis_hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
+    // One of its own: while it moves what is large, others would wait in vain.
+    let server = RedisServer::start();
+    let port = server.port.to_string();
+    let sqlite = [("DB_CONNECTION", "sqlite"), ("DB_DATABASE", "storage/audit.sqlite")];
+    let shop = Shop::on_redis(&[&sqlite[..], &[("REDIS_PORT", port.as_str())]].concat());
+    shop.gives_up_hostile_payloads_and_goes_on(0, 1_000);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod redis_keys;
 mod redis_server;
 mod redis_support;
 mod sqlite_file;
+mod retry_until;
 mod subjects;
 
 auditq_queue::queue_conformance!(memory, crate::subjects::memory);
