@@ -80,7 +80,7 @@ switch ($action) {
             $of('a:1:{s:4:"self";R:2;}}'), $of('a:61:{' . $laughs . '}}'), $of('s:104857600:"' . str_repeat('x', 100 << 20) . '";}'),
             "\xff\xfe", str_replace('Zo', "Zo\xc3\x28", $real), str_repeat('[', 8 << 20), '', '{}', '[]', 'null', "a\0b",
         ];
-        for ($end = 0; $end < strlen($real); $end++) {
+        for ($end = 1; $end < strlen($real); $end++) {
             $hostile[] = substr($real, 0, $end);
         }
         // What an engine or its server's limits refuse, nobody can put there.
