@@ -82,7 +82,7 @@ pub(crate) enum Command {
     Import(import::Args),
     /// Remove old rows from the audit log
     Prune(prune::Args),
-    /// Look into jobs of a Laravel application
+    /// Look into what a Laravel application sends
     Laravel(laravel::Args),
     /// Write auditq.toml and files for systemd and supervisor
     Init(init::Args),

@@ -92,6 +92,17 @@ impl<'a> Settings<'a> {
         keys.map(str::trim).filter(|key| !key.is_empty()).map(Secret::new).collect()
     }
 
+    /// The application's zone, and where that is said: its file may name a variable, or leave it no choice.
+    pub(crate) fn timezone(&self) -> Result<Option<(String, &'static str)>, ConfigError> {
+        let config = text(&self.dir.join("config/app.php"))?.unwrap_or_default();
+        if let Some(zone) = literal(&config, "timezone") {
+            return Ok(Some((zone.to_owned(), "config/app.php")));
+        }
+        let of_file = || Some((default_of(&config, "timezone", "APP_TIMEZONE")?.to_owned(), "config/app.php"));
+        let of_variable = self.get("APP_TIMEZONE").map(|zone| (zone.to_owned(), "APP_TIMEZONE"));
+        Ok(of_variable.or_else(of_file))
+    }
+
     /// What the variables say of queue, database and cache.
     pub(crate) fn application(&self) -> Result<Application, ConfigError> {
         let mut found = Vec::new();
@@ -126,6 +137,7 @@ impl<'a> Settings<'a> {
                 .parse()
                 .map_err(|_| ConfigError::variable(retry, format!("is {seconds:?}, not a number of seconds")))?,
         };
+        found.extend(self.timezone()?.map(|(zone, by)| format!("times: {zone} ({by})")));
         found.push(format!("reservations: {retry_after} s ({retry}; must be retry_after of config/queue.php)"));
         let cache = self.cache(&database_url)?;
         let cache_prefix = self.cache_prefix()?;
@@ -291,6 +303,15 @@ impl<'a> Settings<'a> {
 fn literal<'t>(config: &'t str, key: &str) -> Option<&'t str> {
     let (_, rest) = config.split_once(&format!("'{key}'"))?;
     let rest = rest.trim_start().strip_prefix("=>")?.trim_start().strip_prefix('\'')?;
+    let (value, _) = rest.split_once('\'')?;
+    (!value.contains('\\')).then_some(value)
+}
+
+/// What a file of settings takes where a variable is not set: `'key' => env('VARIABLE', 'default')`.
+fn default_of<'t>(config: &'t str, key: &str, variable: &str) -> Option<&'t str> {
+    let (_, rest) = config.split_once(&format!("'{key}'"))?;
+    let rest = rest.trim_start().strip_prefix("=>")?.trim_start();
+    let rest = rest.strip_prefix(&format!("env('{variable}',"))?.trim_start().strip_prefix('\'')?;
     let (value, _) = rest.split_once('\'')?;
     (!value.contains('\\')).then_some(value)
 }

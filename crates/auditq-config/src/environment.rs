@@ -78,8 +78,8 @@ impl Environment {
         if let Some(name) = settings.get("QUEUE_NAME").filter(|_| !given.has("queue", "name")) {
             name.clone_into(&mut config.queue.name);
         }
-        if let Some(zone) = settings.get("APP_TIMEZONE").filter(|_| !given.has("laravel", "timezone")) {
-            zone.clone_into(&mut config.laravel.timezone);
+        if !given.has("laravel", "timezone") {
+            config.laravel.timezone = settings.timezone()?.map_or_else(|| "UTC".to_owned(), |(zone, _)| zone);
         }
         let application = settings.application()?;
         if !given.has("queue", "url") {

@@ -129,6 +129,12 @@ impl QueriesReader {
 }
 
 impl Queries {
+    /// The payload without `data.batch`.
+    #[must_use]
+    pub const fn envelope(&self) -> &Map<String, Json> {
+        &self.envelope
+    }
+
     /// The message's identity, where the payload says it: under which it is pushed.
     #[must_use]
     pub fn uuid(&self) -> Option<&str> {

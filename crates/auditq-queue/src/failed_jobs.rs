@@ -46,6 +46,12 @@ pub trait FailedJobs: fmt::Debug + Send + Sync + 'static {
     /// `Misconfigured` when a table of its name has another shape.
     async fn migrate(&self) -> Result<()>;
 
+    /// Says whether the table is one that [`migrate`](Self::migrate) makes or takes; changes nothing.
+    ///
+    /// # Errors
+    /// `Misconfigured` when it is missing, or of a shape that `migrate` refuses.
+    async fn check(&self) -> Result<()>;
+
     /// Keeps messages, with the reason why they were given up.
     ///
     /// # Errors
@@ -154,11 +160,8 @@ impl FailedJobsOptions {
 
     /// The page with its times in UTC.
     #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
-    pub(crate) fn in_utc(&self, mut page: FailedPage) -> FailedPage {
-        for message in &mut page.messages {
-            message.failed_at = self.wall.utc_of(message.failed_at);
-        }
-        page
+    pub(crate) fn in_utc(&self, page: FailedPage) -> FailedPage {
+        self.wall.page_in_utc(page)
     }
 }
 
@@ -191,6 +194,15 @@ impl WallClock {
     pub fn utc_of(&self, shown: i64) -> i64 {
         let near = shown.saturating_sub((self.offset_at)(shown));
         shown.saturating_sub((self.offset_at)(near))
+    }
+
+    /// A page whose times are those on the wall, with its times in UTC.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn page_in_utc(&self, mut page: FailedPage) -> FailedPage {
+        for message in &mut page.messages {
+            message.failed_at = self.utc_of(message.failed_at);
+        }
+        page
     }
 }
 

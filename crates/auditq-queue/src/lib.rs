@@ -139,6 +139,14 @@ pub trait QueueAdmin: fmt::Debug + Send + Sync + 'static {
     /// `Misconfigured` when tables of the same names have another shape, or the right to make them is missing.
     async fn migrate(&self) -> Result<()>;
 
+    /// Says whether the tables it needs are those that [`migrate`](Self::migrate) makes; changes nothing.
+    ///
+    /// # Errors
+    /// `Misconfigured` when they are missing, or of a shape that `migrate` refuses.
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What in the engine's own settings may cost messages that were pushed, each with what to do about it.
     ///
     /// Nothing, where the engine keeps what it has accepted.

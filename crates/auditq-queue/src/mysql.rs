@@ -33,7 +33,7 @@ use crate::heads::{Head, Heads};
 use crate::seconds::Time;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
-    QueueSizes, Receipt, Remainder, Reserved, Result, Selection,
+    QueueSizes, Receipt, Remainder, Reserved, Result, Selection, WallClock,
 };
 
 use errors::check;
@@ -64,11 +64,18 @@ pub struct MysqlQueueOptions {
     /// What `failed_jobs.connection` says of messages that are buried here; failed jobs of another connection are
     /// someone else's and never touched. Defaults to `auditq`; a Laravel application calls it `mysql` or `database`.
     pub connection: String,
+    /// The zone of the application, on whose wall `failed_jobs.failed_at` is read and written. Defaults to UTC.
+    pub wall: WallClock,
 }
 
 impl Default for MysqlQueueOptions {
     fn default() -> Self {
-        Self { retry_after: Duration::from_secs(90), clock: None, connection: "auditq".to_owned() }
+        Self {
+            retry_after: Duration::from_secs(90),
+            clock: None,
+            connection: "auditq".to_owned(),
+            wall: WallClock::utc(),
+        }
     }
 }
 
@@ -199,7 +206,7 @@ impl MysqlQueue {
         let rows = match which {
             Selection::Ids(ids) => failed::rows_of(connection, ids, name).await?,
             Selection::Matching { queue, older_than } => {
-                let by = (time.before(*older_than), newest);
+                let by = (self.options.wall.at(time.before(*older_than)), newest);
                 failed::rows_matching(connection, queue.as_ref(), by, name, CHUNK).await?
             }
         };
@@ -295,7 +302,7 @@ impl Queue for MysqlQueue {
         let name = self.options.connection.as_str();
         Ok(attempt!(self.database.write("bury messages"), connection => {
             match self.time(connection).await {
-                Ok(time) => failed::bury(connection, held, reason, name, time.now).await,
+                Ok(time) => failed::bury(connection, held, reason, name, self.options.wall.at(time.now)).await,
                 Err(error) => Err(error),
             }
         })?)
@@ -332,6 +339,12 @@ impl QueueAdmin for MysqlQueue {
         Ok(attempt!(run, connection => health::warnings(connection).await)?)
     }
 
+    async fn check(&self) -> Result<()> {
+        let run = self.database.single("check the queue's tables");
+        let obstacle = attempt!(run, connection => schema::check(connection, "").await)?;
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
+    }
+
     async fn sizes(&self, queue: &QueueName) -> Result<QueueSizes> {
         let name = self.options.connection.as_str();
         let run = self.database.snapshot("count messages");
@@ -355,7 +368,8 @@ impl QueueAdmin for MysqlQueue {
             None => u64::MAX,
         };
         let (run, name) = (self.database.single("list failed messages"), self.options.connection.as_str());
-        Ok(attempt!(run, connection => failed::page(connection, filter, before, name).await)?)
+        let page = attempt!(run, connection => failed::page(connection, filter, before, name).await)?;
+        Ok(self.options.wall.page_in_utc(page))
     }
 
     async fn failed_payload(&self, id: &MessageId) -> Result<Option<Vec<u8>>> {

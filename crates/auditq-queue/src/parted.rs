@@ -2,7 +2,8 @@
 //!
 //! There is no transaction over both. Giving up writes the table first and removes the message second; putting back
 //! pushes first and removes the row second. A crash in between leaves the message in both places, and doing it again
-//! ends in one. What the table cannot hold, which no application writes, stays in a key beside the queue: all that is
+//! ends in one. A job that is held at the moment is left as it is when it is to be put back: either it is being given up,
+//! or it will be delivered again. What the table cannot hold, which no application writes, stays in a key beside the queue: all that is
 //! asked of the failed set looks at both.
 
 use std::collections::{BTreeSet, HashSet};
@@ -64,18 +65,26 @@ impl PartedQueue {
         let (newest, mut total) = (self.failed.newest().await?, 0);
         loop {
             let rows = self.failed.rows(which, newest, CHUNK).await?;
+            let before = total;
             for rows in rows.chunks(CHUNK) {
                 total += if back { self.put_back(rows).await? } else { self.failed.remove(rows).await? };
             }
-            if rows.len() < CHUNK || matches!(which, Selection::Ids(_)) {
+            // A chunk of nothing but what is left as it is would be found again and again.
+            if rows.len() < CHUNK || total == before || matches!(which, Selection::Ids(_)) {
                 return Ok(total);
             }
         }
     }
 
     async fn put_back(&self, rows: &[i64]) -> Result<u64> {
-        let mut messages: Vec<GivenUp> =
-            self.failed.read(rows).await?.into_iter().map(|Kept { message, .. }| message).collect();
+        let kept = self.failed.read(rows).await?;
+        let messages: Vec<GivenUp> = kept.iter().map(|kept| kept.message.clone()).collect();
+        let held = self.queue.are_held(&messages).await?;
+        let (rows, mut messages): (Vec<i64>, Vec<GivenUp>) = kept
+            .into_iter()
+            .filter(|kept| !held.contains(&kept.message.id))
+            .map(|Kept { row, message }| (row, message))
+            .unzip();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         for message in &mut messages {
@@ -84,7 +93,7 @@ impl PartedQueue {
             }
         }
         self.queue.put_back(&messages).await?;
-        let removed = self.failed.remove(rows).await?;
+        let removed = self.failed.remove(&rows).await?;
         self.queue.is_back(&messages).await?;
         Ok(removed)
     }
@@ -157,6 +166,11 @@ impl QueueAdmin for PartedQueue {
     async fn migrate(&self) -> Result<()> {
         self.queue.migrate().await?;
         self.failed.migrate().await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.queue.check().await?;
+        self.failed.check().await
     }
 
     async fn warnings(&self) -> Result<Vec<String>> {

@@ -31,7 +31,7 @@ impl Time {
     }
 
     /// The last second that is so long ago; every second when no age is asked for, because Laravel notes the time of
-    /// a failure in the zone of its application, which may be ahead.
+    /// a failure in the zone of its application, which may be ahead of the one that is known here.
     pub(crate) fn before(&self, age: Duration) -> i64 {
         if age.is_zero() {
             return i64::MAX;

@@ -23,7 +23,7 @@ use crate::message::check_text;
 use crate::seconds::Time;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
-    QueueSizes, Receipt, Remainder, Reserved, Result, Selection,
+    QueueSizes, Receipt, Remainder, Reserved, Result, Selection, WallClock,
 };
 
 pub use failed_jobs::SqliteFailedJobs;
@@ -47,11 +47,18 @@ pub struct SqliteQueueOptions {
     /// What `failed_jobs.connection` says of messages that are buried here; failed jobs of another connection are
     /// someone else's and never touched. Defaults to `auditq`; a Laravel application calls it `database`.
     pub connection: String,
+    /// The zone of the application, on whose wall `failed_jobs.failed_at` is read and written. Defaults to UTC.
+    pub wall: WallClock,
 }
 
 impl Default for SqliteQueueOptions {
     fn default() -> Self {
-        Self { retry_after: Duration::from_secs(90), clock: Arc::new(SystemClock), connection: "auditq".to_owned() }
+        Self {
+            retry_after: Duration::from_secs(90),
+            clock: Arc::new(SystemClock),
+            connection: "auditq".to_owned(),
+            wall: WallClock::utc(),
+        }
     }
 }
 
@@ -94,15 +101,6 @@ impl SqliteQueue {
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
-    }
-
-    /// Says whether the tables are those that [`migrate`](QueueAdmin::migrate) makes; changes nothing.
-    ///
-    /// # Errors
-    /// `Misconfigured` when they are missing, of another shape, or of another release.
-    pub async fn check(&self) -> Result<()> {
-        let obstacle = self.read("check the queue's tables", schema::check).await?;
-        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
     }
 
     fn time(&self) -> Time {
@@ -244,8 +242,9 @@ impl Queue for SqliteQueue {
         check_remainders(held)?;
         let (held, time) = (held.to_vec(), self.time());
         let (reason, connection_name) = (reason.to_owned(), self.options.connection.clone());
+        let failed_at = self.options.wall.at(time.now);
         self.write("bury messages", move |connection| {
-            failed::bury(connection, &held, &reason, &connection_name, time.now)
+            failed::bury(connection, &held, &reason, &connection_name, failed_at)
         })
         .await
     }
@@ -278,6 +277,11 @@ impl QueueAdmin for SqliteQueue {
         let mismatch =
             self.write("migrate the queue's tables", move |connection| schema::migrate(connection, now)).await?;
         mismatch.map_or(Ok(()), |mismatch| Err(Error::new(ErrorKind::Misconfigured, DRIVER, mismatch)))
+    }
+
+    async fn check(&self) -> Result<()> {
+        let obstacle = self.read("check the queue's tables", schema::check).await?;
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
     }
 
     async fn sizes(&self, queue: &QueueName) -> Result<QueueSizes> {
@@ -316,8 +320,8 @@ impl QueueAdmin for SqliteQueue {
             None => i64::MAX,
         };
         let (filter, connection_name) = (filter.clone(), self.options.connection.clone());
-        self.read("list failed messages", move |connection| failed::page(connection, &filter, before, &connection_name))
-            .await
+        let page = move |connection: &Connection| failed::page(connection, &filter, before, &connection_name);
+        Ok(self.options.wall.page_in_utc(self.read("list failed messages", page).await?))
     }
 
     async fn failed_payload(&self, id: &MessageId) -> Result<Option<Vec<u8>>> {
@@ -336,7 +340,7 @@ impl QueueAdmin for SqliteQueue {
                 self.write("retry failed messages", retry).await? as u64
             }
             Selection::Matching { queue, older_than } => {
-                let until = time.before(older_than);
+                let until = self.options.wall.at(time.before(older_than));
                 let newest = self.read("find failed messages", failed::newest_row).await?;
                 let retry = move |connection: &Connection| {
                     let by = (until, newest);
@@ -361,7 +365,7 @@ impl QueueAdmin for SqliteQueue {
                 Ok(self.write("forget failed messages", forget).await? as u64)
             }
             Selection::Matching { queue, older_than } => {
-                let until = self.time().before(older_than);
+                let until = self.options.wall.at(self.time().before(older_than));
                 let newest = self.read("find failed messages", failed::newest_row).await?;
                 let forget = move |connection: &Connection| {
                     let by = (until, newest);

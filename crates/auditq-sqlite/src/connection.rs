@@ -10,6 +10,9 @@ use crate::error::{Error, Kind, Result};
 use crate::follower::beside;
 
 const OPEN: &str = "open the database";
+/// How often a file that is being closed is looked at again, and after how long.
+const LOOKS_MAX: u32 = 25;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 const NOT_WRITABLE: &str = "the file and its folder must exist and be writable for this user";
 
 /// Makes an empty database file when there is none. Only its owner may read what people asked a database for.
@@ -41,6 +44,20 @@ pub(crate) fn open_looker(path: &Path) -> Result<Connection> {
     let missing = || Error::plain(Kind::Misconfigured, OPEN, path, "the file must exist and be readable for this user");
     std::fs::File::open(path).map_err(|_| missing())?;
     let text = path.to_str().ok_or_else(missing)?;
+    // Who closes the file last removes first the index of its log and then the log: a moment later it is settled.
+    let mut attempt = 0;
+    loop {
+        match look_at(path, text) {
+            Err(error) if error.kind() == Kind::Misconfigured && attempt < LOOKS_MAX => {
+                attempt += 1;
+                std::thread::sleep(LOOK_AGAIN_AFTER);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn look_at(path: &Path, text: &str) -> Result<Connection> {
     // SQLite makes an index of the write-ahead log where there is none. Where there is none, nobody has the file open,
     // and it can be read as one that does not change.
     let open_elsewhere = beside(path, "-shm").exists();
@@ -55,7 +72,11 @@ pub(crate) fn open_looker(path: &Path) -> Result<Connection> {
     let connection = open(Path::new(&uri), flags).map_err(|error| error.about(path))?;
     let keep_log = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     keep_log.map_err(|error| describe(path, &error))?;
-    Ok(connection)
+    // Opens the index, which nobody removes from then on. What else is wrong is said by whoever reads.
+    match connection.pragma_query(None, "schema_version", |_| Ok(())) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Err(describe(path, &error)),
+        _ => Ok(connection),
+    }
 }
 
 /// A path in a URI.

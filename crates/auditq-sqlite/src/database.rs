@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::closing::OpenFile;
 use crate::connection;
 use crate::error::{Error, Kind, Result};
 use crate::follower::{Follower, beside};
@@ -240,6 +241,11 @@ fn in_snapshot<T>(
 }
 
 fn spawn(name: &str, path: &Path, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    let open = OpenFile::count();
+    let body = move || {
+        body();
+        drop(open);
+    };
     std::thread::Builder::new().name(name.to_owned()).spawn(body).map(drop).map_err(|error| {
         Error::plain(Kind::Unavailable, "open the database", path, format!("cannot start a thread: {error}"))
     })

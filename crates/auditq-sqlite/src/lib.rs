@@ -5,12 +5,14 @@
 //! durable commit is paid once for many callers. Queue and store that name the same file get the same [`Database`],
 //! and with it the means to change both in one transaction.
 
+mod closing;
 mod connection;
 mod database;
 mod error;
 mod follower;
 mod writer;
 
+pub use closing::wait_until_closed;
 pub use database::{Database, FileState, Options};
 pub use error::{Error, Kind, Result};
 pub use rusqlite;

@@ -214,6 +214,15 @@ pub fn table_name(text: &str) -> std::result::Result<(Option<String>, String), S
     }
 }
 
+/// A part of a source's name, quoted where it holds what stands between parts: two tables must not get one name.
+pub(crate) fn name_part(name: &str, separators: &[char]) -> String {
+    if name.contains(separators) || name.contains('"') {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    } else {
+        name.to_owned()
+    }
+}
+
 /// The condition for rows after a key, and which value of the key each of its parameters is.
 ///
 /// Spelt out, since not every engine finds a comparison of rows in its index.
@@ -310,6 +319,16 @@ mod tests {
         for wrong in ["", ".", "a.", "\"a", "a.b.c", "\"a\"b"] {
             assert!(name(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn no_two_tables_have_the_name_of_one_source() {
+        let name = |schema: &str, table: &str| format!("{}.{}", name_part(schema, &['.']), name_part(table, &['.']));
+        assert_eq!(name("public", "audit logs"), "public.audit logs");
+        assert_eq!(name("a.b", "c"), "\"a.b\".c");
+        let pairs = [("a.b", "c"), ("a", "b.c"), ("\"a", "b\".c"), ("\"a.b\"", "c"), ("a", "\"b.c\""), ("a\".b", "c")];
+        let names: std::collections::BTreeSet<_> = pairs.iter().map(|(schema, table)| name(schema, table)).collect();
+        assert_eq!(names.len(), pairs.len(), "{names:?}");
     }
 
     #[test]

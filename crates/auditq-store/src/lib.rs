@@ -61,6 +61,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 /// What people ask of the audit table.
 #[async_trait]
 pub trait StoreReader: ImportLog + fmt::Debug + Send + Sync + 'static {
+    /// Says whether the table is one that [`migrate`](Store::migrate) makes or takes; changes nothing.
+    ///
+    /// # Errors
+    /// `Misconfigured` when it is missing, of another release, or of a shape that `migrate` refuses.
+    async fn check(&self) -> Result<()>;
+
     /// One page of the log.
     ///
     /// # Errors

@@ -110,6 +110,17 @@ impl Store for PostgresStore {
 
 #[async_trait]
 impl StoreReader for PostgresStore {
+    async fn check(&self) -> Result<()> {
+        let run = self.database.single("check the audit table");
+        if let Some(table) = &self.table {
+            return told(attempt!(run, connection => laravel::check(connection, table).await).map_err(read)?);
+        }
+        let place = self.database.place();
+        let checked =
+            attempt!(run, connection => schema::check(connection, place, self.monthly).await).map_err(read)?;
+        checked.map_err(|obstacle| Error::new(ErrorKind::Misconfigured, DRIVER, obstacle))
+    }
+
     async fn search(&self, filter: &Filter) -> Result<LogPage> {
         if let Some(table) = &self.table {
             let run = self.database.single("search the log");

@@ -50,19 +50,6 @@ impl SqliteStore {
         Self { table: Some(Arc::new(Table::new(layout))), ..self }
     }
 
-    /// Says whether the table is the one that [`migrate`](Store::migrate) makes; changes nothing.
-    ///
-    /// # Errors
-    /// `Misconfigured` when it is missing, of another shape, or of another release.
-    pub async fn check(&self) -> Result<()> {
-        if let Some(table) = self.table.clone() {
-            let check = move |connection: &rusqlite::Connection| laravel::check(connection, &table);
-            return told(self.database.read("check the audit table", check).await.map_err(read)?);
-        }
-        let checked = self.database.read("check the audit table", schema::check).await.map_err(read)?;
-        checked.map_err(|obstacle| Error::new(ErrorKind::Misconfigured, DRIVER, obstacle))
-    }
-
     /// Writes a batch inside the caller's transaction, so that other changes can be committed with it.
     ///
     /// # Errors
@@ -103,6 +90,15 @@ impl Store for SqliteStore {
 
 #[async_trait]
 impl StoreReader for SqliteStore {
+    async fn check(&self) -> Result<()> {
+        if let Some(table) = self.table.clone() {
+            let check = move |connection: &rusqlite::Connection| laravel::check(connection, &table);
+            return told(self.database.read("check the audit table", check).await.map_err(read)?);
+        }
+        let checked = self.database.read("check the audit table", schema::check).await.map_err(read)?;
+        checked.map_err(|obstacle| Error::new(ErrorKind::Misconfigured, DRIVER, obstacle))
+    }
+
     async fn search(&self, filter: &Filter) -> Result<LogPage> {
         let filter = filter.clone();
         if let Some(table) = self.table.clone() {

@@ -208,6 +208,20 @@ impl Delivery {
     }
 }
 
+/// What a worker stores of a message of queries; and of each record that it gives up, why.
+#[must_use]
+pub fn stored_of_queries(queries: &Queries) -> (Batch, Vec<String>) {
+    let (mut batch, mut given_up) = (Batch::default(), Vec::new());
+    for (seq, record) in queries.records() {
+        match record {
+            Ok(record) => add_record(record.clone(), *seq, queries.label(), &mut batch),
+            Err(error) => given_up.push(error.to_string()),
+        }
+    }
+    batch.fold();
+    (batch, given_up)
+}
+
 fn batch(payload: &[u8]) -> Result<Body, String> {
     Message::parse(payload, MESSAGE_BYTES_MAX).map(Body::Batch).map_err(|error| error.to_string())
 }

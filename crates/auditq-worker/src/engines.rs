@@ -10,8 +10,8 @@ use auditq_queue::nats::{NatsQueue, NatsQueueOptions};
 #[cfg(feature = "redis")]
 use auditq_queue::redis::{RedisQueue, RedisQueueOptions};
 #[cfg(feature = "redis")]
-use auditq_queue::{FailedJobs, FailedJobsOptions, PartedQueue, WallClock};
-use auditq_queue::{Queue, QueueAdmin};
+use auditq_queue::{FailedJobs, FailedJobsOptions, PartedQueue};
+use auditq_queue::{Queue, QueueAdmin, WallClock};
 use auditq_store::{LaravelLayout, Store, StoreReader};
 
 use crate::laravel::LaravelError;
@@ -115,19 +115,19 @@ fn open_queue(config: &Config) -> Result<QueueSide, SettleError> {
         }
         #[cfg(feature = "sqlite")]
         Scheme::Sqlite => {
-            let queue = Arc::new(crate::sqlite::open_queue(section)?);
+            let queue = Arc::new(crate::sqlite::open_queue(section, wall(config)?)?);
             let home = QueueHome::Sqlite(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
         #[cfg(feature = "mysql")]
         Scheme::Mysql => {
-            let queue = Arc::new(crate::mysql::open_queue(section)?);
+            let queue = Arc::new(crate::mysql::open_queue(section, wall(config)?)?);
             let home = QueueHome::Mysql(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
         #[cfg(feature = "postgres")]
         Scheme::Postgres => {
-            let queue = Arc::new(crate::postgres::open_queue(section)?);
+            let queue = Arc::new(crate::postgres::open_queue(section, wall(config)?)?);
             let home = QueueHome::Postgres(queue.database().clone());
             Ok((queue.clone(), queue, home))
         }
@@ -176,10 +176,15 @@ fn failed_jobs(config: &Config) -> Result<Option<Arc<dyn FailedJobs>>, SettleErr
 /// Rows as the application writes them: under its connection's name, with times in its zone.
 #[cfg(feature = "redis")]
 fn failed_jobs_options(config: &Config) -> Result<FailedJobsOptions, SettleError> {
+    Ok(FailedJobsOptions { wall: wall(config)?, ..FailedJobsOptions::new(config.queue.connection.as_str()) })
+}
+
+/// The clock by which the application notes when a job failed.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite", feature = "redis"))]
+fn wall(config: &Config) -> Result<WallClock, SettleError> {
     let zone = auditq_laravel::Zone::named(&config.laravel.timezone);
     let zone = zone.ok_or_else(|| misconfigured(LaravelError::Timezone(config.laravel.timezone.clone())))?;
-    let wall = WallClock::new(move |unix| zone.offset_at(unix));
-    Ok(FailedJobsOptions { wall, ..FailedJobsOptions::new(config.queue.connection.as_str()) })
+    Ok(WallClock::new(move |unix| zone.offset_at(unix)))
 }
 
 fn misconfigured(error: LaravelError) -> SettleError {

@@ -26,6 +26,7 @@ mod signs;
 mod sqlite;
 mod worker;
 
+pub use delivery::stored_of_queries;
 pub use engines::{Engines, laravel_layout};
 pub use forwarder::Forwarder;
 pub use inbox::InboxStatus;

@@ -7,17 +7,17 @@ use async_trait::async_trait;
 use auditq_config::EngineUrl;
 use auditq_mysql::mysql_async::{self, Conn};
 use auditq_mysql::{Database, Options, attempt};
-use auditq_queue::Receipt;
 use auditq_queue::mysql::{MysqlQueue, MysqlQueueOptions};
+use auditq_queue::{Receipt, WallClock};
 use auditq_store::mysql::MysqlStore;
 use auditq_store::{Batch, ErrorKind};
 
 use crate::settlement::{SettleError, Settled, Settlement};
 
-pub(crate) fn open_queue(section: &auditq_config::Queue) -> Result<MysqlQueue, SettleError> {
+pub(crate) fn open_queue(section: &auditq_config::Queue, wall: WallClock) -> Result<MysqlQueue, SettleError> {
     let retry_after = Duration::from_secs(section.retry_after_seconds());
     let connection = section.connection.clone();
-    let options = MysqlQueueOptions { retry_after, connection, ..MysqlQueueOptions::default() };
+    let options = MysqlQueueOptions { retry_after, connection, wall, ..MysqlQueueOptions::default() };
     Ok(MysqlQueue::open(open(&section.url)?, options)?)
 }
 

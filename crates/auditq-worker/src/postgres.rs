@@ -6,17 +6,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use auditq_config::{EngineUrl, Partitions};
 use auditq_postgres::{Conn, Database, Options, Worked, attempt};
-use auditq_queue::Receipt;
 use auditq_queue::postgres::{PostgresQueue, PostgresQueueOptions};
+use auditq_queue::{Receipt, WallClock};
 use auditq_store::postgres::PostgresStore;
 use auditq_store::{Batch, ErrorKind};
 
 use crate::settlement::{SettleError, Settled, Settlement};
 
-pub(crate) fn open_queue(section: &auditq_config::Queue) -> Result<PostgresQueue, SettleError> {
+pub(crate) fn open_queue(section: &auditq_config::Queue, wall: WallClock) -> Result<PostgresQueue, SettleError> {
     let retry_after = Duration::from_secs(section.retry_after_seconds());
     let connection = section.connection.clone();
-    let options = PostgresQueueOptions { retry_after, connection, ..PostgresQueueOptions::default() };
+    let options = PostgresQueueOptions { retry_after, connection, wall, ..PostgresQueueOptions::default() };
     Ok(PostgresQueue::open(open(&section.url)?, options)?)
 }
 

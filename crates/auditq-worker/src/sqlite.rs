@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use auditq_config::EngineUrl;
-use auditq_queue::Receipt;
 use auditq_queue::sqlite::{SqliteQueue, SqliteQueueOptions};
+use auditq_queue::{Receipt, WallClock};
 use auditq_sqlite::{Database, Options};
 use auditq_store::sqlite::SqliteStore;
 use auditq_store::{Batch, ErrorKind};
 
 use crate::settlement::{SettleError, Settled, Settlement};
 
-pub(crate) fn open_queue(section: &auditq_config::Queue) -> Result<SqliteQueue, SettleError> {
+pub(crate) fn open_queue(section: &auditq_config::Queue, wall: WallClock) -> Result<SqliteQueue, SettleError> {
     let retry_after = Duration::from_secs(section.retry_after_seconds());
     let connection = section.connection.clone();
-    let options = SqliteQueueOptions { retry_after, connection, ..SqliteQueueOptions::default() };
+    let options = SqliteQueueOptions { retry_after, connection, wall, ..SqliteQueueOptions::default() };
     Ok(SqliteQueue::open(open(&section.url)?, options)?)
 }
 

@@ -226,6 +226,77 @@ fn the_very_table_of_the_store_is_refused_with_what_to_do() {
     zero.failed(&["there is no database at nowhere.db"]);
 }
 
+/// Of a table that looks the same in another place it cannot be told whether it is the same.
+#[test]
+fn two_files_of_one_name_are_not_taken_for_each_other() {
+    let world = World::new();
+    for (folder, first, count) in [("a", 1, 40), ("b", 41, 60), ("c", 1, 40)] {
+        std::fs::create_dir(world.path(folder)).unwrap();
+        let old = old(&world, &format!("{folder}/old.db"), 0);
+        old.execute_batch(&rows(first, count)).unwrap();
+    }
+    assert_eq!(sum(&import(&world, "sqlite:a/old.db", "").ok()), [40, 40, 0, 0]);
+    let refused = import(&world, "sqlite:b/old.db", "");
+    let name = "sqlite:old.db:audit_sql_logs";
+    refused.failed(&[
+        "rows of two tables must not get the same ids",
+        "a/old.db",
+        "b/old.db",
+        "--source-id with a new name",
+        name,
+    ]);
+    assert_eq!(world.rows(), 40, "nothing of it was stored");
+    assert_eq!(sum(&import(&world, "sqlite:b/old.db", "--source-id of-b").ok()), [60, 60, 0, 0]);
+    assert_eq!(sum(&import(&world, "sqlite:b/old.db", "--source-id of-b").ok()), [0, 0, 0, 0]);
+    let moved = import(&world, "sqlite:c/old.db", &format!("--source-id {name}")).ok();
+    assert_eq!(sum(&moved), [40, 0, 40, 0], "the same rows in another place");
+    assert!(moved.stderr.contains("was imported before from") && moved.stderr.contains("a/old.db"), "{}", moved.stderr);
+    assert_eq!(world.rows(), 100);
+    let noted = "SELECT count(*) FROM auditq_imports WHERE source IN ('of-b', 'sqlite:old.db:audit_sql_logs')";
+    assert_eq!((world.number(noted), world.number("SELECT count(*) FROM auditq_imports")), (2, 2));
+    // With a name that another table has got already, its rows are read from the first, not after the other's last.
+    let mistaken = import(&world, "sqlite:a/old.db", "--source-id of-b").ok();
+    assert_eq!(sum(&mistaken), [40, 40, 0, 0], "{mistaken:?}");
+}
+
+#[tokio::test]
+async fn two_tables_of_one_server_whose_names_are_spelt_alike_are_two_sources() {
+    let database = Postgres::new().await;
+    database
+        .run(
+            "CREATE SCHEMA \"a.b\"; CREATE SCHEMA a; \
+             CREATE TABLE \"a.b\".c (id int PRIMARY KEY, sql text, executed_at timestamp); \
+             CREATE TABLE a.\"b.c\" (id int PRIMARY KEY, sql text, executed_at timestamp); \
+             INSERT INTO \"a.b\".c SELECT n, 'select 1', '2024-05-17 13:04:05' FROM generate_series(1, 5) n; \
+             INSERT INTO a.\"b.c\" SELECT n, 'select 2', '2024-05-17 13:04:05' FROM generate_series(1, 5) n",
+        )
+        .await;
+    let mysql = Mysql::new().await;
+    let (one, other) = (format!("{}:x", mysql.name()), mysql.name().to_owned());
+    mysql.as_root(&format!("CREATE DATABASE `{one}`")).await;
+    for (schema, table) in [(&one, "y"), (&other, "x:y")] {
+        mysql
+            .as_root(&format!(
+                "CREATE TABLE `{schema}`.`{table}` (id int PRIMARY KEY, `sql` text, executed_at datetime)"
+            ))
+            .await;
+        mysql.as_root(&format!("INSERT INTO `{schema}`.`{table}` VALUES (1, 'select 1', '2024-05-17 13:04:05')")).await;
+    }
+    let world = World::new();
+    let tables = [
+        (database.url(), "\"a.b\".c".to_owned(), 5),
+        (database.url(), "a.\"b.c\"".to_owned(), 5),
+        (mysql.url(), format!("`{one}`.y"), 1),
+        (mysql.url(), format!("`{other}`.`x:y`"), 1),
+    ];
+    for (url, table, count) in &tables {
+        let done = import(&world, url, &format!("--table {table}"));
+        assert_eq!(sum(&done), [*count, *count, 0, 0], "{table}: {done:?}");
+    }
+    mysql.as_root(&format!("DROP DATABASE `{one}`")).await;
+    assert_eq!((world.rows(), world.number("SELECT count(*) FROM auditq_imports")), (12, 4));
+}
+
 #[test]
 fn a_dry_run_shows_what_would_be_stored_and_stores_nothing() {
     let world = World::new();

@@ -29,6 +29,7 @@ fn three_files_are_written_and_the_next_step_is_said() {
     }
     // What it wrote is what a worker can start with.
     world.run("work --stop-when-empty").ok();
+    assert!(!world.path("auditq.db-wal").exists() && !world.path("auditq.db-shm").exists(), "it is closed");
     world.run("doctor").ok();
 }
 

@@ -1,5 +1,5 @@
 <?php
-// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break|wipe|mail|chain|mails|attempts|cache|hostile
+// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break|wipe|mail|chain|mails|attempts|cache|hostile|failed-at|age-failed
 error_reporting(E_ALL & ~E_DEPRECATED);
 [, $folder, $action] = $argv;
 require "$folder/bootstrap/autoload.php";
@@ -61,8 +61,12 @@ switch ($action) {
         break;
     case 'hostile':
         App\Jobs\ProcessAuditLog::dispatch(['sql' => 'select 1', 'username' => 'Zoë']);
-        $real = $audit->table('jobs')->first()->payload;
-        $audit->table('jobs')->delete();
+        if ($on_redis) {
+            $real = $redis()->lpop('queues:audit-logs');
+        } else {
+            $real = $audit->table('jobs')->first()->payload;
+            $audit->table('jobs')->delete();
+        }
         $of = fn (string $data) => json_encode(['maxTries' => 1, 'data' => [
             'commandName' => 'App\Jobs\ProcessAuditLog',
             'command' => 'O:24:"App\Jobs\ProcessAuditLog":1:{s:9:"queryData";' . $data,
@@ -76,16 +80,38 @@ switch ($action) {
             $of('a:1:{s:4:"self";R:2;}}'), $of('a:61:{' . $laughs . '}}'), $of('s:104857600:"' . str_repeat('x', 100 << 20) . '";}'),
             "\xff\xfe", str_replace('Zo', "Zo\xc3\x28", $real), str_repeat('[', 8 << 20), '', '{}', '[]', 'null', "a\0b",
         ];
-        for ($end = 0; $end < strlen($real); $end += 7) {
+        for ($end = 1; $end < strlen($real); $end++) {
             $hostile[] = substr($real, 0, $end);
         }
+        // What an engine or its server's limits refuse, nobody can put there.
+        $refused = [];
         foreach ($hostile as $payload) {
-            $audit->table('jobs')->insert([
-                'queue' => 'audit-logs', 'payload' => $payload, 'attempts' => 0, 'reserved_at' => null, 'available_at' => time() - 60,
-                'created_at' => time() - 60,
-            ]);
+            try {
+                if ($on_redis) {
+                    $redis()->rpush('queues:audit-logs', $payload);
+                } else {
+                    $audit->table('jobs')->insert([
+                        'queue' => 'audit-logs', 'payload' => $payload, 'attempts' => 0, 'reserved_at' => null,
+                        'available_at' => time() - 60, 'created_at' => time() - 60,
+                    ]);
+                }
+            } catch (Illuminate\Database\QueryException $no) {
+                $refused[] = strlen($payload) > 100 ? strlen($payload) . ' bytes' : bin2hex($payload);
+                $audit->reconnect();
+            }
         }
-        echo count($hostile), "\n";
+        echo json_encode(['there' => count($hostile) - count($refused), 'refused' => $refused]), "\n";
+        break;
+    case 'failed-at':
+        foreach ($audit->table('failed_jobs')->orderBy('id')->pluck('failed_at') as $failed_at) {
+            echo $failed_at, "\n";
+        }
+        break;
+    case 'age-failed':
+        foreach ($audit->table('failed_jobs')->get() as $failed) {
+            $before = Illuminate\Support\Carbon::parse($failed->failed_at)->subHours(2);
+            $audit->table('failed_jobs')->where('id', $failed->id)->update(['failed_at' => $before]);
+        }
         break;
     case 'wipe':
         $prefix = config('database.redis.options.prefix');

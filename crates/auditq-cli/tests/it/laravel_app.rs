@@ -8,7 +8,7 @@ use auditq_postgres::testing::TestDatabase as Postgres;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::{Done, Running, eventually};
+use crate::support::{Done, RedisServer, Running, eventually};
 
 const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/laravel_app.php");
 
@@ -166,7 +166,7 @@ impl Shop {
     }
 
     /// The application's table, without what differs from run to run.
-    fn rows(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn rows(&self) -> Vec<serde_json::Value> {
         let mut rows = self.help("rows").json();
         for row in &mut rows {
             let stored = row.as_object_mut().unwrap().remove("created_at").unwrap();
@@ -306,6 +306,89 @@ async fn what_fails_in_redis_is_in_failed_jobs_in_postgres() {
     let database = Postgres::new().await;
     let server = server("pgsql", &database.url(), database.name());
     Shop::on_redis(&settings(&server)).keeps_what_failed_where_laravel_does();
+}
+
+/// A zone that no clock of a server shows by chance, and whose clocks are never put forward.
+const KATHMANDU: &str = "Asia/Kathmandu";
+const KATHMANDU_OFFSET: i64 = (5 * 60 + 45) * 60;
+
+impl Shop {
+    /// The application with another `app.timezone`.
+    pub(crate) fn in_kathmandu(self) -> Self {
+        let config = std::fs::read_to_string(self.path("config/app.php")).unwrap();
+        let moved = config.replace("'timezone' => 'UTC'", &format!("'timezone' => '{KATHMANDU}'"));
+        assert_ne!(config, moved, "the application's config/app.php is another one");
+        std::fs::write(self.path("config/app.php"), moved).unwrap();
+        self
+    }
+
+    /// When each job failed, as it stands in the application's table, in seconds since 1970 on the wall.
+    fn failed_at(&self) -> Vec<i64> {
+        let wall = |text: &str| text.parse::<jiff::civil::DateTime>().unwrap().in_tz("UTC").unwrap().timestamp();
+        self.help("failed-at").stdout.lines().map(|line| wall(line).as_second()).collect()
+    }
+
+    /// A job that Laravel's own worker fails and one that ours gives up stand side by side.
+    fn notes_when_a_job_failed_as_laravel_does(&self) {
+        self.help("break");
+        self.artisan("queue:work --queue=audit-logs --stop-when-empty");
+        assert_eq!(self.failed_at().len(), 1);
+        self.help("break");
+        self.run("work --stop-when-empty").ok();
+        let now = jiff::Timestamp::now().as_second();
+        let failed_at = self.failed_at();
+        assert_eq!(failed_at.len(), 2);
+        for wall in failed_at {
+            let late = now + KATHMANDU_OFFSET - wall;
+            assert!((0..120).contains(&late), "noted {late} s before it is {now} by UTC");
+        }
+        for failed in self.failed() {
+            let at: jiff::Timestamp = failed["failed_at"].as_str().unwrap().parse().unwrap();
+            assert!((0..120).contains(&(now - at.as_second())), "{failed}");
+        }
+        assert_eq!(self.run("queue flush --hours 1").ok().stdout, "Dropped 0 failed messages.\n");
+        self.help("age-failed");
+        assert_eq!(self.run("queue flush --hours 3").ok().stdout, "Dropped 0 failed messages.\n");
+        assert_eq!(self.run("queue flush --hours 1").ok().stdout, "Dropped 2 failed messages.\n");
+    }
+}
+
+#[test]
+fn on_sqlite_a_failure_is_noted_by_the_applications_clock() {
+    Shop::sqlite(&[]).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[tokio::test]
+async fn on_mysql_a_failure_is_noted_by_the_applications_clock() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::new(&settings(&server)).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[tokio::test]
+async fn on_postgres_a_failure_is_noted_by_the_applications_clock() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::new(&settings(&server)).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[test]
+fn of_redis_a_failure_is_noted_by_the_applications_clock_in_sqlite() {
+    Shop::redis().in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[tokio::test]
+async fn of_redis_a_failure_is_noted_by_the_applications_clock_in_mysql() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::on_redis(&settings(&server)).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
+}
+
+#[tokio::test]
+async fn of_redis_a_failure_is_noted_by_the_applications_clock_in_postgres() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::on_redis(&settings(&server)).in_kathmandu().notes_when_a_job_failed_as_laravel_does();
 }
 
 impl Shop {
@@ -463,28 +546,62 @@ impl Shop {
     }
 }
 
-/// Nesting, counts and lengths that lie, references into themselves, cuts at every seventh byte, a hundred megabytes.
-#[test]
-fn hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
-    let shop = Shop::sqlite(&[]);
-    let hostile: usize = shop.help("hostile").stdout.trim().parse().unwrap();
-    shop.artisan("app:workload 50 --user=alice").ok();
-    let began = std::time::Instant::now();
-    let worker = Running::of(shop.auditq("work"));
-    eventually("an empty queue", || shop.size() == "0");
-    assert!(began.elapsed() < std::time::Duration::from_secs(40), "{:?}", began.elapsed());
-    let peak = worker.peak_bytes();
-    assert!(peak < 700 << 20, "{peak} bytes");
-    worker.terminated().ok();
-    assert_eq!(shop.rows().len(), 50);
-    let failed = shop.run("queue failed --json --limit 0").ok().json();
-    assert_eq!(failed.len(), hostile);
-    for failed in failed {
-        let reason = failed["reason"].as_str().unwrap();
-        let says_where = ["at byte", "limit of", "no job of Laravel's", "under sql, query,", "no query data"];
-        assert!(says_where.iter().any(|part| reason.contains(part)), "{reason}");
-        assert!(reason.len() < 2_000, "{reason}");
+impl Shop {
+    /// Nesting, counts and lengths that lie, references into themselves, a cut at every byte, a hundred megabytes. Of these
+    /// the engine refuses so many itself.
+    fn gives_up_hostile_payloads_and_goes_on(&self, refused: usize, peak_mib_max: u64) {
+        let sent = self.help("hostile").json().remove(0);
+        assert_eq!(sent["refused"].as_array().unwrap().len(), refused, "{sent}");
+        self.artisan("app:workload 50 --user=alice").ok();
+        let began = std::time::Instant::now();
+        let worker = Running::of(self.auditq("work"));
+        // A server that has a hundred megabytes to move answers nobody meanwhile.
+        eventually("an empty queue", || self.run("queue size").stdout == "0\n");
+        assert!(began.elapsed() < std::time::Duration::from_secs(50), "{:?}", began.elapsed());
+        let peak = worker.peak_bytes();
+        assert!(peak < peak_mib_max << 20, "{peak} bytes");
+        worker.terminated().ok();
+        assert_eq!(self.rows().len(), 50);
+        let failed = self.run("queue failed --json --limit 0").ok().json();
+        assert_eq!(failed.len() as u64, sent["there"].as_u64().unwrap());
+        for failed in failed {
+            let reason = failed["reason"].as_str().unwrap();
+            let says_where = ["at byte", "limit of", "no job of Laravel's", "under sql, query,", "no query data"];
+            assert!(says_where.iter().any(|part| reason.contains(part)), "{reason}");
+            assert!(reason.len() < 2_000, "{reason}");
+        }
     }
+}
+
+#[test]
+fn on_sqlite_hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
+    Shop::sqlite(&[]).gives_up_hostile_payloads_and_goes_on(0, 700);
+}
+
+/// It refuses what is over `max_allowed_packet`, and what is no UTF-8: bytes, a letter that is none, and half a letter.
+#[tokio::test]
+async fn on_mysql_hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
+    let database = Mysql::new().await;
+    let server = server("mysql", &database.url(), database.name());
+    Shop::new(&settings(&server)).gives_up_hostile_payloads_and_goes_on(4, 700);
+}
+
+/// It refuses what is no UTF-8; of a text with a NUL the application sends what stands before it.
+#[tokio::test]
+async fn on_postgres_hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
+    let database = Postgres::new().await;
+    let server = server("pgsql", &database.url(), database.name());
+    Shop::new(&settings(&server)).gives_up_hostile_payloads_and_goes_on(3, 700);
+}
+
+#[test]
+fn on_redis_hostile_payloads_are_given_up_with_the_reason_and_the_queue_goes_on() {
+    // One of its own: while it moves what is large, others would wait in vain.
+    let server = RedisServer::start();
+    let port = server.port.to_string();
+    let sqlite = [("DB_CONNECTION", "sqlite"), ("DB_DATABASE", "storage/audit.sqlite")];
+    let shop = Shop::on_redis(&[&sqlite[..], &[("REDIS_PORT", port.as_str())]].concat());
+    shop.gives_up_hostile_payloads_and_goes_on(0, 1_000);
 }
 
 #[test]

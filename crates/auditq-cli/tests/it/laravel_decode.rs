@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::World;
 
@@ -77,4 +77,32 @@ fn what_cannot_be_read_says_where_and_what_to_do() {
     let done = world.run("laravel decode cut.json");
     assert!(done.stderr.contains("error: cannot read the payload at byte 29: it is not JSON"), "{}", done.stderr);
     assert!(world.run("laravel decode missing.json").stderr.contains("cannot read missing.json"));
+}
+
+/// A message of our package with these items.
+fn message(version: u8, items: &Value) -> String {
+    let batch = json!({"actors": [], "databases": [], "statements": ["select * from users where password = 'x'"], "items": items});
+    json!({
+        "uuid": "7f2b1c1e-0d5b-4d43-9d6c-5f2c5a3a9a10", "displayName": "auditq: 2 queries", "job": "auditq@queries",
+        "data": {"auditq": version, "producer": "ab".repeat(16), "app": "shop", "batch": batch.to_string()},
+    })
+    .to_string()
+}
+
+#[test]
+fn what_a_message_holds_beside_what_can_be_read_is_said_with_the_reason() {
+    let world = World::new();
+    let items =
+        json!([{"seq": 1, "at": 1_700_000_000_000_000_i64, "statement": 0}, {"seq": 2, "at": 7, "statement": 9}]);
+    world.write("message.json", &message(1, &items));
+    let shown = decoded(&world, "laravel decode message.json");
+    assert_eq!(shown["events"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["events"][0]["occurred_at"], "2023-11-14T22:13:20.000000Z");
+    assert_eq!(shown["given_up"], json!(["cannot read item 1 of the queries: its statement is not in the message"]));
+
+    world.write("later.json", &message(2, &items));
+    let done = world.run("laravel decode later.json");
+    assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""));
+    assert!(done.stderr.contains("data.auditq is 2, this release reads 1"), "{}", done.stderr);
+    assert!(done.stderr.contains("hint: upgrade auditq, then retry"), "{}", done.stderr);
 }

@@ -285,6 +285,62 @@ fn what_is_handed_over_in_an_open_transaction_gets_its_outcome_later() {
     assert_eq!(shop.laravel_log(), "");
 }
 
+impl Shop {
+    /// The messages that wait, each as `laravel decode` shows it once they are stored, and the rows.
+    fn decoded_and_stored(&self) -> (Vec<Value>, Vec<Value>) {
+        let sent = self.act("payloads").ok().stdout;
+        let rows = self.stored();
+        let decode = |payload: &str| {
+            std::fs::write(self.path("message.json"), payload).unwrap();
+            let mut shown = self.run("laravel decode message.json").ok().json();
+            assert_eq!(shown.len(), 1, "one object");
+            shown.remove(0)
+        };
+        (sent.lines().map(decode).collect(), rows)
+    }
+}
+
+#[test]
+fn a_message_is_shown_as_what_is_stored_of_it() {
+    let shop = sqlite_shop(&[]);
+    shop.act(&format!("shop {SECRET}")).ok();
+    let (messages, mut rows) = shop.decoded_and_stored();
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    let parts: Vec<&str> = message.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(parts, ["encrypted", "envelope", "events"]);
+    assert_eq!(message["encrypted"], false);
+    assert_eq!(message["envelope"]["job"], "auditq@queries");
+    assert_eq!(
+        columns(&message["envelope"]["data"], &["auditq", "app", "batch"]),
+        [json!(1), json!("shop"), json!(null)]
+    );
+    assert!(!message.to_string().contains("hunter2"), "{message}");
+    for row in &mut rows {
+        let row = row.as_object_mut().unwrap();
+        assert!(row.remove("id").is_some() && row.remove("stored_at").is_some());
+    }
+    assert!(rows.len() > 10);
+    assert_eq!(message["events"].as_array().unwrap(), &rows);
+}
+
+#[test]
+fn a_message_is_shown_with_the_outcomes_it_tells_of_earlier_ones() {
+    let shop = sqlite_shop(&[]);
+    shop.set("'buffer' => ['queries' => 10]");
+    shop.act("open 100").ok();
+    let (messages, rows) = shop.decoded_and_stored();
+    let sizes: Vec<_> = messages.iter().map(|message| message["events"].as_array().unwrap().len()).collect();
+    assert_eq!(sizes, [40, 40, 20]);
+    let before = &messages[0]["events"][0];
+    assert_eq!((&before["transaction_outcome"], &messages[0]["outcomes"]), (&json!("unknown"), &json!(null)));
+    let outcomes = messages[2]["outcomes"].as_array().unwrap();
+    assert!(outcomes.iter().all(|outcome| outcome["transaction_outcome"] == "committed"), "{outcomes:?}");
+    let told: std::collections::BTreeSet<_> =
+        outcomes.iter().map(|outcome| &outcome["event_id"]).map(Value::to_string).collect();
+    let earlier: std::collections::BTreeSet<_> = rows[..80].iter().map(|row| row["event_id"].to_string()).collect();
+    assert_eq!(told, earlier);
+}
+
 #[test]
 fn a_process_that_ends_early_still_hands_over() {
     let shop = sqlite_shop(&[]);

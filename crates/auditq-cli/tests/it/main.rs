@@ -15,6 +15,7 @@ mod killed;
 mod laravel;
 mod laravel_app;
 mod laravel_decode;
+mod laravel_import;
 mod laravel_package;
 mod limits;
 mod log;

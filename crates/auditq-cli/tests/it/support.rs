@@ -317,6 +317,38 @@ impl Drop for Running {
     }
 }
 
+/// A Redis server of a test's own.
+pub(crate) struct RedisServer {
+    pub(crate) port: u16,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl RedisServer {
+    pub(crate) fn start() -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("this test starts a server: install `redis-server` or Valkey's ({error})"));
+        let server = Self { port, child, _folder: folder };
+        eventually("a Redis server", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        server
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // Both fail when it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 /// A small file system, for as long as it lives.
 pub(crate) struct SmallDisk(TempDir);
 

@@ -194,3 +194,39 @@ fn the_cache_of_an_application_is_found_where_its_settings_say() {
     let (place, _) = cache(own, "");
     assert_eq!(place, auditq_config::Cache::Files(folder.path().join("storage/framework/cache/data")));
 }
+
+/// In its `config/app.php`; of a variable that it does not ask for its `.env` says nothing.
+#[test]
+fn the_zone_of_an_application_is_the_one_that_it_uses() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("config")).unwrap();
+    std::fs::write(folder.path().join("artisan"), "").unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let zone = |config: &str, env: &str, settings: &str| {
+        std::fs::write(folder.path().join("config/app.php"), format!("<?php return ['name' => 'shop', {config}];"))
+            .unwrap();
+        std::fs::write(folder.path().join(".env"), format!("QUEUE_CONNECTION=database\n{env}")).unwrap();
+        load(settings, &[("AUDITQ_LARAVEL", dir)]).unwrap().laravel.timezone
+    };
+    let (fixed, asked) = ("'timezone' => 'Europe/Berlin'", "'timezone' => env('APP_TIMEZONE', 'Asia/Tokyo')");
+    let variable = "APP_TIMEZONE=America/New_York\n";
+    for (config, env, expected) in [
+        ("", "", "UTC"),
+        ("", variable, "America/New_York"),
+        (fixed, "", "Europe/Berlin"),
+        (fixed, variable, "Europe/Berlin"),
+        (asked, "", "Asia/Tokyo"),
+        (asked, variable, "America/New_York"),
+        ("'timezone' => config('shop.zone')", variable, "America/New_York"),
+    ] {
+        assert_eq!(zone(config, env, ""), expected, "{config} {env}");
+    }
+    assert_eq!(zone(fixed, variable, "[laravel]\ntimezone = 'Asia/Kathmandu'\n"), "Asia/Kathmandu");
+    std::fs::remove_file(folder.path().join("config/app.php")).unwrap();
+    let application = load("", &[("AUDITQ_LARAVEL", dir)]).unwrap().application.unwrap();
+    assert!(
+        application.found.contains(&"times: America/New_York (APP_TIMEZONE)".to_owned()),
+        "{:?}",
+        application.found
+    );
+}

@@ -9,6 +9,10 @@ use crate::identity::identity_of;
 use crate::renewed::renewed;
 use crate::{FailedFilter, FailedMessage, FailedPage, MessageId, QueueName, Receipt, Remainder};
 
+/// A time on the application's wall, in seconds since 1970 there, as the application's session would store it. Where the
+/// session's zone leaves out an hour it is the end of that hour, and no error.
+pub(super) const ON_THE_WALL: &str = "from_unixtime(unix_timestamp(timestampadd(second, ?, '1970-01-01')))";
+
 /// Moves messages to the failed set; returns the receipts that were stale.
 pub(super) async fn bury(
     connection: &mut Conn,
@@ -22,8 +26,10 @@ pub(super) async fn bury(
         let payload = text(held[*place].payload.as_ref());
         let id = identify(connection, *row).await?;
         let id = make_room(connection, *row, id, &payload, connection_name).await?;
-        let insert = "INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at) \
-                      SELECT ?, ?, queue, coalesce(?, payload), ?, from_unixtime(?) FROM jobs WHERE id = ?";
+        let insert = format!(
+            "INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at) \
+             SELECT ?, ?, queue, coalesce(?, payload), ?, {ON_THE_WALL} FROM jobs WHERE id = ?"
+        );
         connection.exec_drop(insert, (id, connection_name, payload, reason, now, *row)).await?;
     }
     good.sort_unstable_by_key(|(_, row)| *row);
@@ -108,7 +114,7 @@ pub(super) async fn page(
 ) -> Result<FailedPage> {
     let (condition, mut values) = of(filter.queue.as_ref(), connection_name);
     let sql = format!(
-        "SELECT id, uuid, queue, exception, CAST(unix_timestamp(failed_at) AS SIGNED), octet_length(payload) \
+        "SELECT id, uuid, queue, exception, timestampdiff(second, '1970-01-01', failed_at), octet_length(payload) \
          FROM failed_jobs WHERE {condition} AND id < ? ORDER BY id DESC LIMIT ?"
     );
     // One more than a page, to know whether there is a next.
@@ -164,7 +170,7 @@ pub(super) async fn rows_matching(
 ) -> Result<Vec<u64>> {
     let (condition, mut values) = of(queue, connection_name);
     let sql = format!(
-        "SELECT id FROM failed_jobs WHERE {condition} AND unix_timestamp(failed_at) <= ? AND id <= ? \
+        "SELECT id FROM failed_jobs WHERE {condition} AND coalesce(timestampdiff(second, '1970-01-01', failed_at), 0) <= ? AND id <= ? \
          ORDER BY id LIMIT ? FOR UPDATE"
     );
     values.extend([until.into(), newest.into(), (limit as u64).into()]);

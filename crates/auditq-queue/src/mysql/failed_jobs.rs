@@ -42,6 +42,12 @@ impl FailedJobs for MysqlFailedJobs {
         mismatch.map_or(Ok(()), |mismatch| Err(Error::new(ErrorKind::Misconfigured, DRIVER, mismatch)))
     }
 
+    async fn check(&self) -> Result<()> {
+        let run = self.database.single("check failed_jobs");
+        let obstacle = attempt!(run, connection => schema::check(connection, "failed_jobs").await)?;
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
+    }
+
     async fn keep(&self, given_up: &[GivenUp], reason: &str) -> Result<()> {
         let packet = self.database.packet_bytes_max().await?.saturating_sub(1 << 16);
         given_up.iter().try_for_each(|message| check(&message.id, &message.payload, packet))?;
@@ -123,14 +129,19 @@ async fn keep_all(
             Place::Free => id.to_owned(),
             Place::Taken(suffix) => format!("{id}-{suffix}"),
             Place::Same => {
-                let sql = "UPDATE failed_jobs SET queue = ?, payload = ?, exception = ?, failed_at = from_unixtime(?) \
-                           WHERE uuid = ?";
+                let sql = format!(
+                    "UPDATE failed_jobs SET queue = ?, payload = ?, exception = ?, failed_at = {} WHERE uuid = ?",
+                    failed::ON_THE_WALL
+                );
                 connection.exec_drop(sql, (queue, payload, reason, now, id)).await?;
                 continue;
             }
         };
-        let sql = "INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at) \
-                   VALUES (?, ?, ?, ?, ?, from_unixtime(?))";
+        let sql = format!(
+            "INSERT INTO failed_jobs (uuid, connection, queue, payload, exception, failed_at) \
+             VALUES (?, ?, ?, ?, ?, {})",
+            failed::ON_THE_WALL
+        );
         connection.exec_drop(sql, (id, name, queue, payload, reason, now)).await?;
     }
     Ok(())

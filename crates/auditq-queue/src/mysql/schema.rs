@@ -76,8 +76,22 @@ async fn migrate_some(connection: &mut Conn, collation: &str, which: &str) -> Re
         let options = format!("ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE={collation}");
         connection.query_drop(format!("{table} {options}")).await?;
     }
+    if let Some(obstacle) = check(connection, which).await? {
+        return Ok(Some(obstacle));
+    }
+    for (table, index, wanted) in INDEXES.into_iter().filter(|(table, ..)| table.starts_with(which)) {
+        make_index(connection, table, index, wanted).await?;
+    }
+    Ok(None)
+}
+
+/// Why the tables whose name begins so cannot be used as they are, if so. Changes nothing.
+pub(super) async fn check(connection: &mut Conn, which: &str) -> Result<Option<String>> {
     for (table, wanted) in COLUMNS.into_iter().filter(|(table, _)| table.starts_with(which)) {
         let found = columns(connection, table).await?;
+        if found.is_empty() {
+            return Ok(Some(format!("the table `{table}` is missing; run `auditq migrate`")));
+        }
         if let Some(mismatch) = mismatch(table, wanted, &found) {
             return Ok(Some(mismatch));
         }
@@ -90,9 +104,6 @@ async fn migrate_some(connection: &mut Conn, collation: &str, which: &str) -> Re
                  TABLE {table} ENGINE=InnoDB)"
             )));
         }
-    }
-    for (table, index, wanted) in INDEXES.into_iter().filter(|(table, ..)| table.starts_with(which)) {
-        make_index(connection, table, index, wanted).await?;
     }
     Ok(None)
 }

@@ -115,7 +115,7 @@ pub(super) async fn page(
     before: i64,
     connection_name: &str,
 ) -> Worked<FailedPage> {
-    // Seconds of a failure are in the zone of whoever wrote it, which is UTC unless an application changed it.
+    // As it stands there: on the wall of the application.
     let sql = "SELECT id, uuid::text, queue::text, exception, floor(extract(epoch FROM failed_at))::bigint, \
                octet_length(payload)::bigint FROM failed_jobs \
                WHERE connection = $1 AND ($2::text IS NULL OR queue = $2) AND id < $3 ORDER BY id DESC LIMIT $4";

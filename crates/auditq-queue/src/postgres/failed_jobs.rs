@@ -40,6 +40,12 @@ impl FailedJobs for PostgresFailedJobs {
         mismatch.map_or(Ok(()), |mismatch| Err(Error::new(ErrorKind::Misconfigured, DRIVER, mismatch)))
     }
 
+    async fn check(&self) -> Result<()> {
+        let run = self.database.single("check failed_jobs");
+        let obstacle = attempt!(run, connection => schema::check(connection, "failed_jobs").await)?;
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
+    }
+
     async fn keep(&self, given_up: &[GivenUp], reason: &str) -> Result<()> {
         given_up.iter().try_for_each(|message| check(&message.id, &message.payload))?;
         let now = self.options.now();

@@ -79,10 +79,8 @@ async fn migrate_some(connection: &Conn, which: &str) -> Worked<Option<String>> 
             connection.batch_execute(sql).await?;
         }
     }
-    for (table, wanted) in COLUMNS.into_iter().filter(|(table, _)| table.starts_with(which)) {
-        if let Some(mismatch) = mismatch(table, wanted, &columns(connection, table).await?) {
-            return Ok(Some(mismatch));
-        }
+    if let Some(obstacle) = check(connection, which).await? {
+        return Ok(Some(obstacle));
     }
     for (table, index, wanted) in INDEXES.into_iter().filter(|(table, ..)| table.starts_with(which)) {
         make_index(connection, table, index, wanted).await?;
@@ -98,6 +96,20 @@ async fn make_index(connection: &Conn, table: &str, index: &str, columns: &str) 
         return Ok(());
     }
     Ok(connection.batch_execute(&format!("CREATE INDEX {index} ON {table} ({columns})")).await?)
+}
+
+/// Why the tables whose name begins so cannot be used as they are, if so. Changes nothing.
+pub(super) async fn check(connection: &Conn, which: &str) -> Worked<Option<String>> {
+    for (table, wanted) in COLUMNS.into_iter().filter(|(table, _)| table.starts_with(which)) {
+        let found = columns(connection, table).await?;
+        if found.is_empty() {
+            return Ok(Some(format!("the table `{table}` is missing; run `auditq migrate`")));
+        }
+        if let Some(mismatch) = mismatch(table, wanted, &found) {
+            return Ok(Some(mismatch));
+        }
+    }
+    Ok(None)
 }
 
 /// The columns of a table, and whether each demands a value; none when there is no such table.

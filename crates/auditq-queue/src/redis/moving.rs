@@ -1,6 +1,6 @@
 //! Messages on their way to a failed set that is elsewhere, and back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use redis::Value;
@@ -37,6 +37,26 @@ impl RedisQueue {
             }
         }
         held.sort_unstable_by_key(|(place, _)| *place);
+        Ok(held)
+    }
+
+    /// Which of these jobs of Laravel's are held at the moment, whether their reservations have lapsed or not.
+    pub(crate) async fn are_held(&self, messages: &[GivenUp]) -> Result<HashSet<MessageId>> {
+        let mut held = HashSet::new();
+        for (queue, messages) in by_queue(messages) {
+            let keys = self.keys.of(queue);
+            for messages in messages.chunks(CHUNK) {
+                let mut script = scripts::IS_HELD.prepare_invoke();
+                script.key(&keys.reserved).key(&keys.held);
+                for message in messages {
+                    script.arg(&message.payload[..]);
+                }
+                let places: Vec<usize> = self.link.repeatable("look for held messages", &script).await?;
+                held.extend(
+                    places.into_iter().filter_map(|place| messages.get(place)).map(|message| message.id.clone()),
+                );
+            }
+        }
         Ok(held)
     }
 

@@ -25,6 +25,7 @@ scripts! {
     FORGET = "lua/forget.lua"
     CLEAR = "lua/clear.lua"
     HELD = "lua/held.lua"
+    IS_HELD = "lua/is_held.lua"
     PUT_BACK = "lua/put_back.lua"
     SIZES = "lua/sizes.lua"
 }

@@ -43,6 +43,11 @@ impl FailedJobs for SqliteFailedJobs {
         mismatch.map_or(Ok(()), |mismatch| Err(Error::new(ErrorKind::Misconfigured, DRIVER, mismatch)))
     }
 
+    async fn check(&self) -> Result<()> {
+        let obstacle = self.database.read("check failed_jobs", schema::check_failed).await?;
+        obstacle.map_or(Ok(()), |obstacle| Err(Error::new(ErrorKind::Misconfigured, DRIVER, obstacle)))
+    }
+
     async fn keep(&self, given_up: &[GivenUp], reason: &str) -> Result<()> {
         given_up.iter().try_for_each(|message| check_text(DRIVER, &message.id, &message.payload).map(drop))?;
         let (given_up, reason, now) = (given_up.to_vec(), reason.to_owned(), self.options.now());

@@ -170,7 +170,16 @@ pub(super) fn migrate_failed(connection: &Connection) -> rusqlite::Result<Option
 
 /// Why the tables cannot be used as they are, if so. Changes nothing.
 pub(super) fn check(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    for (table, columns) in COLUMNS {
+    check_some(connection, |_| true)
+}
+
+/// The same of the failed set alone.
+pub(super) fn check_failed(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    check_some(connection, |name| name.contains("failed"))
+}
+
+fn check_some(connection: &Connection, wanted: impl Fn(&str) -> bool) -> rusqlite::Result<Option<String>> {
+    for (table, columns) in COLUMNS.into_iter().filter(|(table, _)| wanted(table)) {
         let present = "SELECT EXISTS(SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ?1)";
         if !connection.query_row(present, [table], |row| row.get(0))? {
             return Ok(Some(format!("the table `{table}` is missing; run `auditq migrate`")));
@@ -179,7 +188,8 @@ pub(super) fn check(connection: &Connection) -> rusqlite::Result<Option<String>>
             return Ok(Some(mismatch));
         }
     }
-    Ok((!triggers_are_current(connection, &TRIGGERS)?).then(|| COUNTS_MISSING.to_owned()))
+    let triggers: Vec<_> = TRIGGERS.into_iter().filter(|(name, _)| wanted(name)).collect();
+    Ok((!triggers_are_current(connection, &triggers)?).then(|| COUNTS_MISSING.to_owned()))
 }
 
 /// Why a table cannot be used, if so.

@@ -70,7 +70,12 @@ impl App {
 
 async fn open(directory: &Path, clock: Arc<dyn Clock>) -> SqliteQueue {
     let database = Database::open(&directory.join("database.sqlite"), Options::default()).unwrap();
-    let options = SqliteQueueOptions { retry_after: RETRY_AFTER, clock, connection: "database".to_owned() };
+    let options = SqliteQueueOptions {
+        retry_after: RETRY_AFTER,
+        clock,
+        connection: "database".to_owned(),
+        ..SqliteQueueOptions::default()
+    };
     let queue = SqliteQueue::open(database, options).unwrap();
     queue.migrate().await.unwrap();
     queue

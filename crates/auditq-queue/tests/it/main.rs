@@ -9,12 +9,14 @@ mod mysql_database;
 mod nats_server;
 mod nats_support;
 mod parted;
+mod parted_crash;
 mod pgbouncer;
 mod postgres_database;
 mod redis_cluster;
 mod redis_keys;
 mod redis_server;
 mod redis_support;
+mod retry_until;
 mod sqlite_file;
 mod subjects;
 

@@ -52,7 +52,12 @@ impl App {
         for table in TABLES {
             laravel.query_drop(table).await.unwrap();
         }
-        let options = MysqlQueueOptions { retry_after: RETRY_AFTER, clock, connection: "database".to_owned() };
+        let options = MysqlQueueOptions {
+            retry_after: RETRY_AFTER,
+            clock,
+            connection: "database".to_owned(),
+            ..MysqlQueueOptions::default()
+        };
         let queue = Arc::new(MysqlQueue::open(database.open(), options).unwrap());
         queue.migrate().await.unwrap();
         Self { database, laravel, queue }

@@ -63,10 +63,23 @@ fn database(folder: &TempDir) -> Database {
 
 /// The table, of which each step can be made to fail once after it was done, as a crash would.
 #[derive(Debug)]
-struct Crashing {
+pub(crate) struct Crashing {
     table: SqliteFailedJobs,
     after_keeping: Arc<AtomicBool>,
     before_removing: Arc<AtomicBool>,
+    /// How long it stays there otherwise.
+    pause: Duration,
+}
+
+impl Crashing {
+    pub(crate) fn of(table: SqliteFailedJobs, pause: Duration) -> Self {
+        Self { table, after_keeping: Arc::default(), before_removing: Arc::default(), pause }
+    }
+}
+
+/// The table in the file at `path`.
+pub(crate) fn table_at(path: &std::path::Path, clock: Arc<auditq_queue::ManualClock>) -> SqliteFailedJobs {
+    SqliteFailedJobs::new(Database::open(path, Options::default()).unwrap(), options(clock))
 }
 
 fn crash() -> Error {
@@ -78,8 +91,12 @@ impl FailedJobs for Crashing {
     async fn migrate(&self) -> Result<()> {
         self.table.migrate().await
     }
+    async fn check(&self) -> Result<()> {
+        self.table.check().await
+    }
     async fn keep(&self, given_up: &[GivenUp], reason: &str) -> Result<()> {
         self.table.keep(given_up, reason).await?;
+        tokio::time::sleep(self.pause).await;
         if self.after_keeping.swap(false, Ordering::SeqCst) { Err(crash()) } else { Ok(()) }
     }
     async fn known(&self, ids: &[MessageId]) -> Result<HashSet<MessageId>> {
@@ -107,6 +124,7 @@ impl FailedJobs for Crashing {
         self.table.read(rows).await
     }
     async fn remove(&self, rows: &[i64]) -> Result<u64> {
+        tokio::time::sleep(self.pause).await;
         if self.before_removing.swap(false, Ordering::SeqCst) { Err(crash()) } else { self.table.remove(rows).await }
     }
 }
@@ -125,9 +143,8 @@ impl App {
     async fn new(wall: WallClock) -> Self {
         let (keys, folder, clock) = (TestKeys::new(), tempfile::tempdir().unwrap(), clock());
         let options = FailedJobsOptions { wall, ..options(Arc::clone(&clock)) };
-        let (after_keeping, before_removing) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
-        let table = SqliteFailedJobs::new(database(&folder), options);
-        let failed = Crashing { table, after_keeping: after_keeping.clone(), before_removing: before_removing.clone() };
+        let failed = Crashing::of(SqliteFailedJobs::new(database(&folder), options), Duration::ZERO);
+        let (after_keeping, before_removing) = (failed.after_keeping.clone(), failed.before_removing.clone());
         let redis = redis_in(&keys.url(), Some(Arc::clone(&clock) as _)).await;
         let queue = PartedQueue::new(redis, Arc::new(failed));
         queue.migrate().await.unwrap();

@@ -48,7 +48,12 @@ impl App {
         let database = TestDatabase::new().await;
         let laravel = database.connect().await;
         laravel.batch_execute(TABLES).await.unwrap();
-        let options = PostgresQueueOptions { retry_after: RETRY_AFTER, clock, connection: "database".to_owned() };
+        let options = PostgresQueueOptions {
+            retry_after: RETRY_AFTER,
+            clock,
+            connection: "database".to_owned(),
+            ..PostgresQueueOptions::default()
+        };
         let queue = Arc::new(PostgresQueue::open(database.open(), options).unwrap());
         queue.migrate().await.unwrap();
         Self { database, laravel, queue }

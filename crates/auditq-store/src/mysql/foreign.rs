@@ -87,7 +87,7 @@ async fn look(connection: &mut Conn, place: &str, name: &str, given: &[String]) 
     let server: Option<(String, u32)> =
         connection.query_first("SELECT concat(@@hostname, ' ', @@datadir), @@port").await?;
     let identity = server.map(|(server, port)| format!("mysql {server} {port} {schema} {table}").to_lowercase());
-    let source = format!("mysql:{schema}:{table}");
+    let source = format!("mysql:{}:{}", foreign::name_part(&schema, &[':']), foreign::name_part(&table, &[':']));
     let kind = |name: &String| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
     let key_kinds = key.iter().map(|name| kind(name).map_or_else(String::new, |column| column.kind.clone())).collect();
     let about = AboutTable { source, place: place.to_owned(), identity, columns, key, by_place: false };

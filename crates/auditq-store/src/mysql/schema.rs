@@ -37,6 +37,10 @@ pub(super) enum Obstacle {
         "cannot use {place}: a newer release of auditq made it (it has the migration {name:?}); install that release"
     )]
     Newer { place: String, name: String },
+    #[error("the table audit_sql_logs is missing in {place}; run `auditq migrate`")]
+    Missing { place: String },
+    #[error("the table audit_sql_logs in {place} is that of an older release; run `auditq migrate`")]
+    Older { place: String },
 }
 
 /// Brings the tables up to date.
@@ -51,7 +55,7 @@ pub(super) async fn migrate(
 ) -> Result<std::result::Result<(), Obstacle>> {
     let place = || place.to_owned();
     let applied = applied(connection).await?;
-    if let Some(name) = applied.iter().find(|name| MIGRATIONS.iter().all(|known| known.name != name.as_str())) {
+    if let Some(name) = unknown(&applied) {
         return Ok(Err(Obstacle::Newer { place: place(), name: name.clone() }));
     }
     let present = columns(connection).await?;
@@ -59,16 +63,41 @@ pub(super) async fn migrate(
         // New, or renamed away to begin another: whatever was noted is no longer so.
         return run(connection, &[], collation, now_us).await.map(Ok);
     }
-    let missing: Vec<_> =
-        rows::COLUMNS.iter().copied().filter(|name| !present.iter().any(|have| have == name)).collect();
+    let missing = missing(&present);
     let older = !applied.is_empty() && applied.len() < MIGRATIONS.len();
     if !missing.is_empty() && !older {
         return Ok(Err(Obstacle::OtherShape { place: place(), missing }));
     }
-    if let Some(engine) = engine(connection).await?.filter(|engine| !engine.eq_ignore_ascii_case("InnoDB")) {
+    if let Some(engine) = other_engine(connection).await? {
         return Ok(Err(Obstacle::OtherEngine { place: place(), engine }));
     }
     run(connection, &applied, collation, now_us).await.map(Ok)
+}
+
+/// Says whether the table is up to date. Changes nothing.
+pub(super) async fn check(connection: &mut Conn, place: &str) -> Result<std::result::Result<(), Obstacle>> {
+    let (place, applied, present) = (place.to_owned(), applied(connection).await?, columns(connection).await?);
+    let missing = missing(&present);
+    Ok(match unknown(&applied) {
+        Some(name) => Err(Obstacle::Newer { place, name: name.clone() }),
+        None if present.is_empty() => Err(Obstacle::Missing { place }),
+        None if !applied.is_empty() && applied.len() < MIGRATIONS.len() => Err(Obstacle::Older { place }),
+        None if !missing.is_empty() => Err(Obstacle::OtherShape { place, missing }),
+        None => match other_engine(connection).await? {
+            Some(engine) => Err(Obstacle::OtherEngine { place, engine }),
+            None => Ok(()),
+        },
+    })
+}
+
+/// A migration that this release does not know.
+fn unknown(applied: &[String]) -> Option<&String> {
+    applied.iter().find(|name| MIGRATIONS.iter().all(|known| known.name != name.as_str()))
+}
+
+/// Columns that a table should have and has not.
+fn missing(present: &[String]) -> Vec<&'static str> {
+    rows::COLUMNS.iter().copied().filter(|name| !present.iter().any(|have| have == name)).collect()
 }
 
 async fn run(connection: &mut Conn, applied: &[String], collation: &str, now_us: i64) -> Result<()> {
@@ -113,8 +142,10 @@ async fn columns(connection: &mut Conn) -> Result<Vec<String>> {
     connection.query(sql).await
 }
 
-async fn engine(connection: &mut Conn) -> Result<Option<String>> {
+/// The table's engine, where it is one without transactions.
+async fn other_engine(connection: &mut Conn) -> Result<Option<String>> {
     let sql = "SELECT engine FROM information_schema.tables \
                WHERE table_schema = database() AND table_name = 'audit_sql_logs'";
-    Ok(connection.query_first::<Option<String>, _>(sql).await?.flatten())
+    let engine = connection.query_first::<Option<String>, _>(sql).await?.flatten();
+    Ok(engine.filter(|engine| !engine.eq_ignore_ascii_case("InnoDB")))
 }

@@ -111,7 +111,12 @@ async fn look(connection: &Conn, place: &str, name: &str, given: &[String]) -> T
     }
     let (database, identity) = identity(connection, found.oid).await?;
     let about = AboutTable {
-        source: format!("postgres:{database}:{}.{}", found.schema, found.name),
+        source: format!(
+            "postgres:{}:{}.{}",
+            foreign::name_part(&database, &[':']),
+            foreign::name_part(&found.schema, &[':', '.']),
+            foreign::name_part(&found.name, &[':', '.'])
+        ),
         place: place.to_owned(),
         identity,
         key,

@@ -36,6 +36,11 @@ pub(super) async fn migrate(connection: &Conn, table: &Table) -> Worked<Result<(
     Ok(Ok(()))
 }
 
+/// Says whether the table can be filled. Changes nothing.
+pub(super) async fn check(connection: &Conn, table: &Table) -> Worked<Result<(), String>> {
+    Ok(columns(connection, table).await?.map(drop))
+}
+
 /// The table's columns, looked at once.
 async fn columns<'t>(connection: &Conn, table: &'t Table) -> Worked<Result<&'t [Column], String>> {
     if let Some(columns) = table.columns() {

@@ -27,6 +27,10 @@ pub(super) enum Obstacle {
         "cannot use {place}: a newer release of auditq made it (it has the migration {name:?}); install that release"
     )]
     Newer { place: String, name: String },
+    #[error("the table audit_sql_logs is missing in {place}; run `auditq migrate`")]
+    Missing { place: String },
+    #[error("the table audit_sql_logs in {place} is that of an older release; run `auditq migrate`")]
+    Older { place: String },
 }
 
 /// Brings the tables up to date, inside the caller's transaction.
@@ -40,7 +44,7 @@ pub(super) async fn migrate(
 ) -> Worked<std::result::Result<(), Obstacle>> {
     let place = || place.to_owned();
     let applied = applied(connection).await?;
-    if let Some(name) = applied.iter().find(|name| MIGRATIONS.iter().all(|(known, _)| known != name)) {
+    if let Some(name) = unknown(&applied) {
         return Ok(Err(Obstacle::Newer { place: place(), name: name.clone() }));
     }
     let present = columns(connection).await?;
@@ -50,8 +54,7 @@ pub(super) async fn migrate(
         run(connection, &[], monthly, now_us).await?;
         return keep_up(connection).await.map(Ok);
     }
-    let missing: Vec<_> =
-        rows::COLUMNS.iter().map(|(name, _)| *name).filter(|name| !present.iter().any(|have| have == name)).collect();
+    let missing = missing(&present);
     let older = !applied.is_empty() && applied.len() < MIGRATIONS.len();
     if !missing.is_empty() && !older {
         return Ok(Err(Obstacle::OtherShape { place: place(), missing }));
@@ -62,6 +65,30 @@ pub(super) async fn migrate(
     }
     run(connection, &applied, partitioned, now_us).await?;
     keep_up(connection).await.map(Ok)
+}
+
+/// Says whether the table is up to date. Changes nothing.
+pub(super) async fn check(connection: &Conn, place: &str, monthly: bool) -> Worked<std::result::Result<(), Obstacle>> {
+    let (place, applied, present) = (place.to_owned(), applied(connection).await?, columns(connection).await?);
+    let missing = missing(&present);
+    Ok(match unknown(&applied) {
+        Some(name) => Err(Obstacle::Newer { place, name: name.clone() }),
+        None if present.is_empty() => Err(Obstacle::Missing { place }),
+        None if !applied.is_empty() && applied.len() < MIGRATIONS.len() => Err(Obstacle::Older { place }),
+        None if !missing.is_empty() => Err(Obstacle::OtherShape { place, missing }),
+        None if monthly && !partitions::is_partitioned(connection).await? => Err(Obstacle::NotPartitioned { place }),
+        None => Ok(()),
+    })
+}
+
+/// A migration that this release does not know.
+fn unknown(applied: &[String]) -> Option<&String> {
+    applied.iter().find(|name| MIGRATIONS.iter().all(|(known, _)| known != name))
+}
+
+/// Columns that a table should have and has not.
+fn missing(present: &[String]) -> Vec<&'static str> {
+    rows::COLUMNS.iter().map(|(name, _)| *name).filter(|name| !present.iter().any(|have| have == name)).collect()
 }
 
 /// Makes partitions ahead, where there are any.

@@ -148,7 +148,11 @@ fn look(connection: &Connection, file: &Path, name: &str, given: &[String]) -> T
         return Ok(Err(foreign::ambiguous(&table, &key)));
     }
     let about = AboutTable {
-        source: format!("sqlite:{}:{table}", base_name(&file)),
+        source: format!(
+            "sqlite:{}:{}",
+            foreign::name_part(&base_name(&file), &[':']),
+            foreign::name_part(&table, &[':'])
+        ),
         identity: Some(format!("sqlite {place} {}", table.to_lowercase())),
         place,
         columns: columns.into_iter().map(|column| column.about).collect(),

@@ -51,12 +51,11 @@ async fn look_at_queue(config: &Config, name: &QueueName) -> Result<Vec<Check>, 
         Scheme::Sqlite => {
             let connection = config.queue.connection.clone();
             let options = SqliteQueueOptions { connection, ..SqliteQueueOptions::default() };
-            let queue = SqliteQueue::open(database("queue", url)?, options).map_err(|error| failed(error.into()))?;
-            queue.check().await.map_err(|error| failed(error.into()))?;
-            Arc::new(queue)
+            Arc::new(SqliteQueue::open(database("queue", url)?, options).map_err(|error| failed(error.into()))?)
         }
         _ => auditq_worker::Engines::queue_as_it_is(config).map_err(|error| failed(error.into()))?,
     };
+    admin.check().await.map_err(|error| failed(error.into()))?;
     queue(&*admin, name, url).await.map_err(failed)
 }
 
@@ -77,6 +76,7 @@ async fn look_at_store(config: &Config) -> Result<(Check, Option<i64>), Check> {
         // A server would read the whole table to count it.
         _ => {
             let store = auditq_worker::Engines::store_as_it_is(config).map_err(|error| failed(error.into()))?;
+            store.check().await.map_err(|error| failed(error.into()))?;
             newest(&*store, url, "").await.map_err(failed)
         }
     }

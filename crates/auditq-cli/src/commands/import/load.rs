@@ -17,6 +17,7 @@ use super::patience::{kind_of, patiently};
 use super::report::{Rejects, Report};
 use super::source::{Page, ROWS, Source};
 use crate::exit::Exit;
+use crate::output;
 
 /// How often it is noted how far the import is.
 const NOTE_EVERY: Duration = Duration::from_millis(500);
@@ -127,7 +128,11 @@ async fn known(
             source.name()
         );
     }
-    source.place().clone_into(&mut note.place);
+    if note.place != source.place() {
+        // Its rows may be in another order there, or there may be others: all are read, and those that are there known.
+        output::note(&format!("{noted_as} was imported before from {}; its rows are read from the first", note.place));
+        note = fresh();
+    }
     Ok(note)
 }
 

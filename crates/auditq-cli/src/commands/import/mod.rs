@@ -28,7 +28,8 @@ where it was. The old table is only read. Secrets are taken out on the way, as t
 A column is read by its name (sql, bindings, time_ms, username, executed_at, …) or as --map and [laravel.map] say; what \
 no part of an event is called by is kept under extra. --dry-run shows what becomes of each column.
 
-With --laravel DIR the source is the application's database, unless --from names another.
+With --laravel DIR the source is the application's database, unless --from names another; times are read in its \
+app.timezone. The log then is the application's too, unless auditq.toml says another: store.layout = \"auditq\" and store.url.
 
 Exit code 4: done, but some rows were rejected; the file of --rejects says which and why.
 
@@ -81,9 +82,11 @@ pub(crate) async fn run(args: &Args, session: &Session) -> Result<Exit> {
     if same {
         bail!(
             "the rows would go into the very table that they are read from, audit_sql_logs in {}; name another store with \
-             AUDITQ_STORE_URL, or rename the old table (ALTER TABLE audit_sql_logs RENAME TO audit_sql_logs_old) and import \
+             AUDITQ_STORE_URL{}, or rename the old table (ALTER TABLE audit_sql_logs RENAME TO audit_sql_logs_old) and import \
              with --table audit_sql_logs_old",
-            config.store.url
+            config.store.url,
+            // With an application's folder it is to be said that the new table is no application's.
+            if config.store.layout == Layout::Laravel { " and store.layout = \"auditq\" in auditq.toml" } else { "" }
         );
     }
     let rules = if args.dry_run {

@@ -1,4 +1,4 @@
-//! `auditq laravel`: jobs of a Laravel application.
+//! `auditq laravel`: what a Laravel application puts into its queue.
 
 mod decode;
 
@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what a job's payload holds, and what would be stored of it
+    /// Show what a payload in a Laravel queue holds, and what would be stored of it
     Decode(decode::Args),
 }
 
