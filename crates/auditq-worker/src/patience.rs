@@ -102,21 +102,26 @@ impl Worker {
         }
     }
 
-    /// Extends the reservations at a quarter of their length for as long as `work` takes.
+    /// Extends the reservations at a quarter of their length for as long as `work` takes, which goes on while the queue
+    /// does not answer.
     pub(crate) async fn while_holding<T>(&self, held: &[Receipt], work: impl Future<Output = T>) -> T {
+        if held.is_empty() {
+            return work.await;
+        }
         let beat = (self.queue.retry_after() / 4).max(Duration::from_millis(50));
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut work => return done,
-                () = tokio::time::sleep(beat), if !held.is_empty() => {
-                    // A reservation that cannot be extended lapses, and its message runs twice: stored once all the same.
-                    if let Err(error) = self.queue.extend(held).await {
-                        self.tell(&WorkEvent::Waiting { error: error.to_string(), delay: beat });
-                    }
+        let holding = async {
+            loop {
+                tokio::time::sleep(beat).await;
+                // A reservation that cannot be extended lapses, and its message runs twice: stored once all the same.
+                if let Err(error) = self.queue.extend(held).await {
+                    self.tell(&WorkEvent::Waiting { error: error.to_string(), delay: beat });
                 }
             }
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = holding => never,
         }
     }
 }
