@@ -12,6 +12,7 @@ use crate::settlement::SettleError;
 
 const RESTART: &str = "illuminate:queue:restart";
 const ALL_PAUSED: &str = "illuminate:queues:paused";
+const DOWN: &str = "illuminate:foundation:down";
 
 /// Queues that nothing is to be taken from now. All workers of a process share it.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +41,8 @@ pub(crate) struct Signs {
     cache: Option<ApplicationCache>,
     /// Is there while the application is down for maintenance.
     down: PathBuf,
+    /// Says the same, where the application keeps that in a cache.
+    maintenance: Option<ApplicationCache>,
     /// What the application calls its queue connection.
     connection: String,
     queues: Vec<QueueName>,
@@ -57,8 +60,12 @@ impl Signs {
     pub(crate) fn open(config: &Config, queues: &[QueueName], closed: Closed) -> Result<Option<Self>, SettleError> {
         let Some(application) = &config.application else { return Ok(None) };
         Ok(Some(Self {
-            cache: ApplicationCache::open(application)?,
+            cache: ApplicationCache::open(application, &application.cache)?,
             down: application.dir.join("storage/framework/down"),
+            maintenance: match &application.maintenance {
+                Some(cache) => ApplicationCache::open(application, cache)?,
+                None => None,
+            },
             connection: config.queue.connection.clone(),
             queues: queues.to_vec(),
             closed,
@@ -95,7 +102,11 @@ impl Signs {
 
     async fn read(&self) -> Result<(Option<Vec<u8>>, BTreeSet<QueueName>), String> {
         let mut closed = BTreeSet::new();
-        if self.down.exists() {
+        let is_down = match &self.maintenance {
+            Some(cache) => cache.get(DOWN).await?.is_some(),
+            None => self.down.exists(),
+        };
+        if is_down {
             closed.extend(self.queues.iter().cloned());
         }
         let Some(cache) = &self.cache else { return Ok((None, closed)) };
