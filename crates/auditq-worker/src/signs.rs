@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use auditq_config::Config;
 use auditq_queue::QueueName;
+use tokio::sync::Notify;
 
 use crate::cache::ApplicationCache;
 use crate::settlement::SettleError;
@@ -16,20 +17,34 @@ const DOWN: &str = "illuminate:foundation:down";
 
 /// Queues that nothing is to be taken from now. All workers of a process share it.
 #[derive(Clone, Debug, Default)]
-pub struct Closed(Arc<RwLock<BTreeSet<QueueName>>>);
+pub struct Closed(Arc<Doors>);
+
+#[derive(Debug, Default)]
+struct Doors {
+    closed: RwLock<BTreeSet<QueueName>>,
+    changed: Notify,
+}
 
 impl Closed {
     /// Those of `queues` that are open.
     pub(crate) fn open_of(&self, queues: &[QueueName]) -> Vec<QueueName> {
-        let closed = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.0.closed.read().unwrap_or_else(PoisonError::into_inner);
         queues.iter().filter(|queue| !closed.contains(queue)).cloned().collect()
+    }
+
+    /// Waits until others are closed, or opened.
+    pub(crate) async fn changed(&self) {
+        self.0.changed.notified().await;
     }
 
     /// True when that is news.
     fn set(&self, closed: BTreeSet<QueueName>) -> bool {
-        let mut before = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let news = *before != closed;
-        *before = closed;
+        let before =
+            std::mem::replace(&mut *self.0.closed.write().unwrap_or_else(PoisonError::into_inner), closed.clone());
+        let news = before != closed;
+        if news {
+            self.0.changed.notify_waiters();
+        }
         news
     }
 }
@@ -147,5 +162,22 @@ mod tests {
         assert_eq!(closed.open_of(&[a.clone(), b.clone()]), [a.clone(), b.clone()]);
         assert!(closed.set(BTreeSet::from([a.clone()])) && !closed.set(BTreeSet::from([a.clone()])));
         assert_eq!(closed.open_of(&[a, b.clone()]), [b]);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_hears_of_a_queue_that_opens() {
+        let closed = Closed::default();
+        let set = |names: &[&str]| closed.set(names.iter().map(|name| QueueName::new(*name).unwrap()).collect());
+        set(&["a"]);
+        let waits = tokio::spawn({
+            let closed = closed.clone();
+            async move { closed.changed().await }
+        });
+        tokio::task::yield_now().await;
+        set(&["a"]);
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished(), "nothing has changed");
+        set(&[]);
+        waits.await.unwrap();
     }
 }
