@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::connections::REDIS_DEFAULT;
 use crate::dotenv::{self, Variables};
 use crate::error::ConfigError;
+use crate::php_config::{PhpConfig, Value};
 use crate::sections::Secret;
 use crate::url::EngineUrl;
 
@@ -43,14 +45,16 @@ pub struct Application {
     pub cache: Cache,
     /// What its cache puts before each key.
     pub cache_prefix: String,
+    /// Where `down` leaves word, if not in a file.
+    pub maintenance: Option<Cache>,
     /// What was found, each with the variable it is from: for people, without passwords.
     pub found: Vec<String>,
 }
 
 /// The variables of an application: those of the process before those of its `.env`, as Laravel has it.
 pub(crate) struct Settings<'a> {
-    dir: &'a Path,
-    variables: Variables,
+    pub(crate) dir: &'a Path,
+    pub(crate) variables: Variables,
 }
 
 impl<'a> Settings<'a> {
@@ -81,7 +85,7 @@ impl<'a> Settings<'a> {
         (!is_none).then_some(value)
     }
 
-    fn any(&self, names: &[&'static str]) -> Option<(&'static str, &str)> {
+    pub(crate) fn any(&self, names: &[&'static str]) -> Option<(&'static str, &str)> {
         names.iter().find_map(|name| self.get(name).map(|value| (*name, value)))
     }
 
@@ -94,13 +98,15 @@ impl<'a> Settings<'a> {
 
     /// The application's zone, and where that is said: its file may name a variable, or leave it no choice.
     pub(crate) fn timezone(&self) -> Result<Option<(String, &'static str)>, ConfigError> {
-        let config = text(&self.dir.join("config/app.php"))?.unwrap_or_default();
-        if let Some(zone) = literal(&config, "timezone") {
-            return Ok(Some((zone.to_owned(), "config/app.php")));
-        }
-        let of_file = || Some((default_of(&config, "timezone", "APP_TIMEZONE")?.to_owned(), "config/app.php"));
-        let of_variable = self.get("APP_TIMEZONE").map(|zone| (zone.to_owned(), "APP_TIMEZONE"));
-        Ok(of_variable.or_else(of_file))
+        let file = PhpConfig::read(self.dir, "app.php")?;
+        let (fixed, default) = match file.value(None, "timezone") {
+            Some(Value::Plain(zone)) => (Some(zone), None),
+            Some(Value::Env("APP_TIMEZONE", default)) => (None, default),
+            _ => (None, None),
+        };
+        let of_file = |zone: &str| (zone.to_owned(), "config/app.php");
+        let of_variable = || Some((self.get("APP_TIMEZONE")?.to_owned(), "APP_TIMEZONE"));
+        Ok(fixed.map(of_file).or_else(of_variable).or_else(|| default.map(of_file)))
     }
 
     /// What the variables say of queue, database and cache.
@@ -126,7 +132,10 @@ impl<'a> Settings<'a> {
             }
         };
         let queue_url = match connection {
-            "redis" => self.redis("REDIS_DB", "0", &self.redis_prefix()?, "queue")?,
+            "redis" => {
+                let (number, default) = self.redis_number(self.queue_connection()?.as_deref()).unwrap_or(REDIS_DEFAULT);
+                self.redis(number, default, &self.redis_prefix()?, "queue")?
+            }
             _ => database_url.clone(),
         };
         found.push(format!("queue: {connection} at {queue_url} (QUEUE_CONNECTION)"));
@@ -141,6 +150,7 @@ impl<'a> Settings<'a> {
         found.push(format!("reservations: {retry_after} s ({retry}; must be retry_after of config/queue.php)"));
         let cache = self.cache(&database_url)?;
         let cache_prefix = self.cache_prefix()?;
+        let maintenance = self.maintenance(&database_url, &cache)?;
         Ok(Application {
             dir: self.dir.to_owned(),
             connection: connection.to_owned(),
@@ -149,6 +159,7 @@ impl<'a> Settings<'a> {
             database_url,
             cache,
             cache_prefix,
+            maintenance,
             found,
         })
     }
@@ -219,7 +230,13 @@ impl<'a> Settings<'a> {
         Ok(url)
     }
 
-    fn redis(&self, database: &'static str, default: &str, prefix: &str, what: &str) -> Result<EngineUrl, ConfigError> {
+    pub(crate) fn redis(
+        &self,
+        database: &'static str,
+        default: &str,
+        prefix: &str,
+        what: &str,
+    ) -> Result<EngineUrl, ConfigError> {
         let number = self.get(database).unwrap_or(default);
         let query = if prefix.is_empty() { String::new() } else { format!("?prefix={prefix}") };
         if let Some(given) = self.get("REDIS_URL") {
@@ -244,51 +261,18 @@ impl<'a> Settings<'a> {
     }
 
     /// What the client puts before each key: `REDIS_PREFIX`, or what the application's skeleton makes of `APP_NAME`.
-    fn redis_prefix(&self) -> Result<String, ConfigError> {
+    pub(crate) fn redis_prefix(&self) -> Result<String, ConfigError> {
         if let Some(prefix) = self.variables.get("REDIS_PREFIX") {
             return Ok(prefix.clone());
         }
         // Since Laravel 12.1 it is written with hyphens; the file says which one this application is of.
-        let hyphens = text(&self.dir.join("config/database.php"))?.is_some_and(|text| text.contains("-database-"));
-        Ok(if hyphens { format!("{}-database-", self.slug('-')) } else { format!("{}_database_", self.slug('_')) })
-    }
-
-    fn cache_prefix(&self) -> Result<String, ConfigError> {
-        if let Some(prefix) = self.variables.get("CACHE_PREFIX") {
-            return Ok(prefix.clone());
-        }
-        let config = text(&self.dir.join("config/cache.php"))?.unwrap_or_default();
-        if let Some(prefix) = literal(&config, "prefix") {
-            return Ok(prefix.to_owned());
-        }
-        Ok(if config.contains("-cache-") {
-            format!("{}-cache-", self.slug('-'))
-        } else if config.contains("_cache_") {
-            format!("{}_cache_", self.slug('_'))
-        } else {
-            format!("{}_cache", self.slug('_'))
-        })
-    }
-
-    fn cache(&self, database: &EngineUrl) -> Result<Cache, ConfigError> {
-        let default = if self.dir.join("config/cache.php").is_file() { "file" } else { "database" };
-        let store = self.any(&["CACHE_STORE", "CACHE_DRIVER"]).map_or(default, |(_, store)| store);
-        Ok(match store {
-            "file" => Cache::Files(self.dir.join("storage/framework/cache/data")),
-            "database" => Cache::Database(database.clone()),
-            "redis" => {
-                let config = text(&self.dir.join("config/cache.php"))?.unwrap_or_default();
-                let store = config.split("'driver' => 'redis'").nth(1).and_then(|rest| rest.split(']').next());
-                let shares = store.and_then(|store| literal(store, "connection")) == Some("default");
-                let (number, default) = if shares { ("REDIS_DB", "0") } else { ("REDIS_CACHE_DB", "1") };
-                Cache::Redis(self.redis(number, default, &self.redis_prefix()?, "cache")?)
-            }
-            other => Cache::Unseen(other.to_owned()),
-        })
+        let written = self.config("database.php")?.first_of(&["-database-", "_database_"]);
+        let separator = if written == Some("-database-") { '-' } else { '_' };
+        Ok(format!("{}{separator}database{separator}", self.slug(separator)))
     }
 
     /// `APP_NAME` as Laravel's `Str::slug` writes it, for names of letters and digits.
-    fn slug(&self, separator: char) -> String {
+    pub(crate) fn slug(&self, separator: char) -> String {
         let name = self.get("APP_NAME").unwrap_or("laravel").to_lowercase();
         let flip = if separator == '-' { '_' } else { '-' };
         let name = name.replace('@', " at ");
@@ -299,24 +283,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// A value that stands in a file of settings as a plain text: `'key' => 'value'`.
-fn literal<'t>(config: &'t str, key: &str) -> Option<&'t str> {
-    let (_, rest) = config.split_once(&format!("'{key}'"))?;
-    let rest = rest.trim_start().strip_prefix("=>")?.trim_start().strip_prefix('\'')?;
-    let (value, _) = rest.split_once('\'')?;
-    (!value.contains('\\')).then_some(value)
-}
-
-/// What a file of settings takes where a variable is not set: `'key' => env('VARIABLE', 'default')`.
-fn default_of<'t>(config: &'t str, key: &str, variable: &str) -> Option<&'t str> {
-    let (_, rest) = config.split_once(&format!("'{key}'"))?;
-    let rest = rest.trim_start().strip_prefix("=>")?.trim_start();
-    let rest = rest.strip_prefix(&format!("env('{variable}',"))?.trim_start().strip_prefix('\'')?;
-    let (value, _) = rest.split_once('\'')?;
-    (!value.contains('\\')).then_some(value)
-}
-
-fn text(path: &Path) -> Result<Option<String>, ConfigError> {
+pub(crate) fn text(path: &Path) -> Result<Option<String>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.len() > BYTES_MAX => Err(unreadable(std::io::Error::other("it is over 1 MiB"))),

@@ -83,6 +83,9 @@ impl Environment {
         }
         let application = settings.application()?;
         if !given.has("queue", "url") {
+            if self.get("AUDITQ_QUEUE_URL").is_none() {
+                settings.jobs_are_within_reach()?;
+            }
             config.queue.url = application.queue_url.clone();
         }
         if !given.has("queue", "connection") {

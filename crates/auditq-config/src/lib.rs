@@ -4,11 +4,13 @@
 //! business of the binary.
 
 mod application;
+mod connections;
 mod dotenv;
 mod environment;
 mod error;
 mod file;
 mod laravel;
+mod php_config;
 mod sections;
 mod url;
 

@@ -39,8 +39,8 @@ impl ApplicationCache {
     ///
     /// # Errors
     /// `Misconfigured` when its place can never be read. A server is not asked anything yet.
-    pub(crate) fn open(application: &Application) -> Result<Option<Self>, SettleError> {
-        let place = match &application.cache {
+    pub(crate) fn open(application: &Application, cache: &Cache) -> Result<Option<Self>, SettleError> {
+        let place = match cache {
             Cache::Files(folder) => Place::Files(folder.clone()),
             Cache::Database(url) => match url.scheme() {
                 #[cfg(feature = "sqlite")]

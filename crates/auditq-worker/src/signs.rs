@@ -6,29 +6,45 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use auditq_config::Config;
 use auditq_queue::QueueName;
+use tokio::sync::Notify;
 
 use crate::cache::ApplicationCache;
 use crate::settlement::SettleError;
 
 const RESTART: &str = "illuminate:queue:restart";
 const ALL_PAUSED: &str = "illuminate:queues:paused";
+const DOWN: &str = "illuminate:foundation:down";
 
 /// Queues that nothing is to be taken from now. All workers of a process share it.
 #[derive(Clone, Debug, Default)]
-pub struct Closed(Arc<RwLock<BTreeSet<QueueName>>>);
+pub struct Closed(Arc<Doors>);
+
+#[derive(Debug, Default)]
+struct Doors {
+    closed: RwLock<BTreeSet<QueueName>>,
+    changed: Notify,
+}
 
 impl Closed {
     /// Those of `queues` that are open.
     pub(crate) fn open_of(&self, queues: &[QueueName]) -> Vec<QueueName> {
-        let closed = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.0.closed.read().unwrap_or_else(PoisonError::into_inner);
         queues.iter().filter(|queue| !closed.contains(queue)).cloned().collect()
+    }
+
+    /// Waits until others are closed, or opened.
+    pub(crate) async fn changed(&self) {
+        self.0.changed.notified().await;
     }
 
     /// True when that is news.
     fn set(&self, closed: BTreeSet<QueueName>) -> bool {
-        let mut before = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let news = *before != closed;
-        *before = closed;
+        let before =
+            std::mem::replace(&mut *self.0.closed.write().unwrap_or_else(PoisonError::into_inner), closed.clone());
+        let news = before != closed;
+        if news {
+            self.0.changed.notify_waiters();
+        }
         news
     }
 }
@@ -40,6 +56,8 @@ pub(crate) struct Signs {
     cache: Option<ApplicationCache>,
     /// Is there while the application is down for maintenance.
     down: PathBuf,
+    /// Says the same, where the application keeps that in a cache.
+    maintenance: Option<ApplicationCache>,
     /// What the application calls its queue connection.
     connection: String,
     queues: Vec<QueueName>,
@@ -57,8 +75,12 @@ impl Signs {
     pub(crate) fn open(config: &Config, queues: &[QueueName], closed: Closed) -> Result<Option<Self>, SettleError> {
         let Some(application) = &config.application else { return Ok(None) };
         Ok(Some(Self {
-            cache: ApplicationCache::open(application)?,
+            cache: ApplicationCache::open(application, &application.cache)?,
             down: application.dir.join("storage/framework/down"),
+            maintenance: match &application.maintenance {
+                Some(cache) => ApplicationCache::open(application, cache)?,
+                None => None,
+            },
             connection: config.queue.connection.clone(),
             queues: queues.to_vec(),
             closed,
@@ -95,7 +117,11 @@ impl Signs {
 
     async fn read(&self) -> Result<(Option<Vec<u8>>, BTreeSet<QueueName>), String> {
         let mut closed = BTreeSet::new();
-        if self.down.exists() {
+        let is_down = match &self.maintenance {
+            Some(cache) => cache.get(DOWN).await?.is_some(),
+            None => self.down.exists(),
+        };
+        if is_down {
             closed.extend(self.queues.iter().cloned());
         }
         let Some(cache) = &self.cache else { return Ok((None, closed)) };
@@ -136,5 +162,22 @@ mod tests {
         assert_eq!(closed.open_of(&[a.clone(), b.clone()]), [a.clone(), b.clone()]);
         assert!(closed.set(BTreeSet::from([a.clone()])) && !closed.set(BTreeSet::from([a.clone()])));
         assert_eq!(closed.open_of(&[a, b.clone()]), [b]);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_hears_of_a_queue_that_opens() {
+        let closed = Closed::default();
+        let set = |names: &[&str]| closed.set(names.iter().map(|name| QueueName::new(*name).unwrap()).collect());
+        set(&["a"]);
+        let waits = tokio::spawn({
+            let closed = closed.clone();
+            async move { closed.changed().await }
+        });
+        tokio::task::yield_now().await;
+        set(&["a"]);
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished(), "nothing has changed");
+        set(&[]);
+        waits.await.unwrap();
     }
 }

@@ -146,6 +146,7 @@ impl Worker {
         };
         tokio::select! {
             () = arrival => {}
+            () = self.options.closed.changed() => {}
             () = fed_to_the_end => {}
             () = self.shutdown.requested() => {}
         }

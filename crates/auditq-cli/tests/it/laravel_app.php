@@ -1,10 +1,13 @@
 <?php
-// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break|wipe|mail|chain|mails|attempts|cache|hostile|failed-at|age-failed
+// What the tests ask of the application beside its own commands: php laravel_app.php FOLDER save|restore|rows|break|wipe|mail|chain|mails|attempts|cache|pause|resume|down|up|push|hostile|failed-at|age-failed
 error_reporting(E_ALL & ~E_DEPRECATED);
 [, $folder, $action] = $argv;
 require "$folder/bootstrap/autoload.php";
 $app = require "$folder/bootstrap/app.php";
 $app->make(Illuminate\Contracts\Console\Kernel::class)->bootstrap();
+
+use Illuminate\Support\Facades\Artisan;
+use Illuminate\Support\Facades\Cache;
 
 $audit = Illuminate\Support\Facades\DB::connection('audit');
 $redis = fn () => Illuminate\Support\Facades\Redis::connection();
@@ -58,6 +61,31 @@ switch ($action) {
             $table->text('value');
             $table->integer('expiration');
         });
+        break;
+    case 'pause':
+    case 'resume':
+        // What Laravel has no command for before 12.40 and 10, the later ones write into the cache like this.
+        $name = config('queue.default') . ':audit-logs';
+        if (isset(Artisan::all()["queue:$action"])) {
+            Artisan::call("queue:$action", ['queue' => $name]);
+        } elseif ($action === 'pause') {
+            Cache::forever("illuminate:queue:paused:$name", true);
+        } else {
+            Cache::forget("illuminate:queue:paused:$name");
+        }
+        break;
+    case 'down':
+    case 'up':
+        if (method_exists($app, 'maintenanceMode')) {
+            Artisan::call($action);
+        } elseif ($action === 'down') {
+            Cache::forever('illuminate:foundation:down', ['status' => 503]);
+        } else {
+            Cache::forget('illuminate:foundation:down');
+        }
+        break;
+    case 'push':
+        Illuminate\Support\Facades\Queue::pushRaw(file_get_contents("$folder/payload"), 'audit-logs');
         break;
     case 'hostile':
         App\Jobs\ProcessAuditLog::dispatch(['sql' => 'select 1', 'username' => 'Zoë']);

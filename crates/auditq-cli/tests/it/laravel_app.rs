@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use auditq_laravel::php::{Key, Object, Property, Value};
+use auditq_laravel::{AppKey, Cipher, JobLimits, NewJob};
 use auditq_mysql::testing::TestDatabase as Mysql;
 use auditq_postgres::testing::TestDatabase as Postgres;
 use rustix::process::Signal;
@@ -472,6 +474,7 @@ impl Shop {
         if self.settings.iter().any(|(name, value)| *name == "CACHE_DRIVER" && value == "database") {
             self.help("cache");
         }
+        self.leaves_a_paused_queue_alone("pause", "resume");
         // What was asked before it started is no concern of its.
         self.artisan("queue:restart").ok();
         std::thread::sleep(std::time::Duration::from_millis(1_100));
@@ -485,20 +488,121 @@ impl Shop {
     }
 }
 
+impl Shop {
+    /// From before the worker starts, and while it is at work.
+    fn leaves_a_paused_queue_alone(&self, pause: &str, resume: &str) {
+        self.help(pause);
+        self.artisan("app:workload 4 --user=bob").ok();
+        let mut worker = Running::of(self.auditq("work"));
+        worker.says("workers on audit-logs");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        assert_eq!(self.size(), "4");
+        self.help(resume);
+        worker.says("stored 4 rows");
+        self.help(pause);
+        // It looks every three seconds.
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        self.artisan("app:workload 3 --user=carol").ok();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        assert_eq!(self.size(), "3");
+        self.help(resume);
+        worker.says("stored 3 rows");
+        worker.terminated().ok();
+    }
+}
+
 /// Its jobs wait while it is down for maintenance, as they do for Laravel's own worker.
 #[test]
 fn while_the_application_is_down_nothing_is_taken() {
     let shop = Shop::sqlite(&[]);
-    std::fs::create_dir_all(shop.path("storage/framework")).unwrap();
-    std::fs::write(shop.path("storage/framework/down"), "{}").unwrap();
+    shop.artisan("down").ok();
     shop.artisan("app:workload 5 --user=alice").ok();
     let mut worker = Running::of(shop.auditq("work"));
     worker.says("workers on audit-logs");
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(shop.size(), "5");
-    std::fs::remove_file(shop.path("storage/framework/down")).unwrap();
+    shop.artisan("up").ok();
     worker.says("stored 5 rows");
     worker.terminated().ok();
+}
+
+/// Since Laravel 10 that can be said in a cache, for several machines.
+#[test]
+fn while_the_cache_says_that_the_application_is_down_nothing_is_taken() {
+    let shop = Shop::sqlite(&[("APP_MAINTENANCE_DRIVER", "cache"), ("APP_MAINTENANCE_STORE", "file")]);
+    let config = std::fs::read_to_string(shop.path("config/app.php")).unwrap();
+    let maintenance = "return ['maintenance' => ['driver' => 'cache', 'store' => 'file'],";
+    std::fs::write(shop.path("config/app.php"), config.replacen("return [", maintenance, 1)).unwrap();
+    shop.leaves_a_paused_queue_alone("down", "up");
+    assert!(!shop.path("storage/framework/down").exists());
+}
+
+/// The key that `config/app.php` of the application has.
+const KEY: &str = "base64:a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
+
+#[test]
+fn an_encrypted_job_is_read_by_the_applications_key_and_by_those_it_had() {
+    let other = format!("base64:{}b28=", "b29v".repeat(10));
+    for (key, previous) in [(KEY, ""), (&other, KEY)] {
+        let shop = Shop::sqlite(&[("APP_KEY", key), ("APP_PREVIOUS_KEYS", previous)]);
+        let class = std::fs::read_to_string(shop.path("app/Jobs/ProcessAuditLog.php")).unwrap();
+        let encrypted = "implements \\Illuminate\\Contracts\\Queue\\ShouldBeEncrypted, ShouldQueue";
+        let class = class.replace("implements ShouldQueue", encrypted);
+        std::fs::write(shop.path("app/Jobs/ProcessAuditLog.php"), class).unwrap();
+        shop.stores_what_laravel_stores();
+        assert!(!std::fs::read_to_string(shop.path("storage/jobs.json")).unwrap().contains("paid"));
+    }
+}
+
+/// Laravel's own worker runs a job that was written here.
+#[test]
+fn a_job_that_we_write_laravels_own_worker_stores() {
+    for shop in [Shop::sqlite(&[]), Shop::redis()] {
+        let on_redis = shop.settings.iter().any(|(_, value)| value == "redis");
+        let key = AppKey::parse(KEY).unwrap();
+        for (number, cipher) in [None, Some(Cipher::Cbc(&key, [5; 16]))].into_iter().enumerate() {
+            let hash = format!("ours-{number}");
+            let id = "a".repeat(31) + &number.to_string();
+            let job = new_job(&hash, on_redis.then_some(id.as_str()));
+            let payload = match cipher {
+                None => job.payload(),
+                Some(cipher) => job.encrypted_payload(&cipher),
+            };
+            std::fs::write(shop.path("payload"), payload.unwrap()).unwrap();
+            shop.help("push");
+        }
+        shop.artisan("queue:work --queue=audit-logs --stop-when-empty --tries=3").ok();
+        let rows = shop.rows();
+        assert_eq!((rows.len(), shop.failed().len()), (2, 0), "{rows:?}");
+        for (row, hash) in rows.iter().zip(["ours-0", "ours-1"]) {
+            assert_eq!((&row["query_hash"], &row["sql"]), (&hash.into(), &"select '🎉' where 1 = ?".into()));
+            assert_eq!((&row["bindings"], &row["username"]), (&"[1,2.5,null,\"Zo\\u00eb\"]".into(), &"Zoë".into()));
+        }
+    }
+}
+
+fn new_job<'j>(hash: &'j str, redis_id: Option<&'j str>) -> NewJob<'j> {
+    let list = |items: Vec<Value<'j>>| Value::Array((0..).map(Key::Int).zip(items).collect());
+    let data = [
+        ("query_hash", Value::text(hash)),
+        ("username", Value::text("Zoë")),
+        ("sql", Value::text("select '🎉' where 1 = ?")),
+        ("bindings", list(vec![Value::Int(1), Value::Float(2.5), Value::Null, Value::text("Zoë")])),
+        ("time", Value::Float(1.5)),
+        ("connection", Value::text("app")),
+        ("executed_at", Value::text("2024-01-01 00:00:00")),
+    ];
+    let data = data.map(|(key, value)| (Key::Str(key.as_bytes().into()), value));
+    NewJob {
+        uuid: uuid::Uuid::from_u128(fastrand::u128(..)),
+        command: Object {
+            class: "App\\Jobs\\ProcessAuditLog".into(),
+            properties: vec![(Property::public("queryData"), Value::Array(data.into()))],
+        },
+        created_at: 1_795_433_469,
+        limits: JobLimits { tries: Some(3), timeout: Some(30), ..JobLimits::default() },
+        redis_id,
+    }
 }
 
 #[test]

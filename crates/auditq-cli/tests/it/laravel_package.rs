@@ -110,7 +110,9 @@ struct Expected {
 
 fn sees_what_happens(shop: &Shop, expected: &Expected) {
     let done = shop.act(&format!("shop {SECRET}")).ok();
-    assert_eq!(done.stdout.matches("QueryException").count(), 3, "{done:?}");
+    // What violates a unique index has, since Laravel 10, a class of its own.
+    let thrown = |name: &str| done.stdout.matches(name).count();
+    assert_eq!(thrown("QueryException") + thrown("UniqueConstraintViolationException"), 3, "{done:?}");
     let sent = shop.act("payloads").ok().stdout;
     assert_eq!(sent.lines().count(), 1, "one message a request");
     assert!(!sent.contains("hunter2"), "no secret leaves the process: {sent}");
@@ -370,7 +372,7 @@ fn laravels_own_worker_loses_nothing() {
         shop.artisan("app:workload 5 --user=alice").ok();
         shop.artisan("queue:work --queue=audit-logs --stop-when-empty --tries=1").ok();
         assert_eq!(shop.run("queue failed --json").ok().json().len(), 0);
-        assert_eq!(shop.artisan("queue:failed").ok().stdout.trim(), "No failed jobs!");
+        assert!(shop.artisan("queue:failed").ok().stdout.contains("No failed jobs"));
         assert_eq!(shop.run("queue size").ok().stdout.trim(), "1", "{queue}");
 
         let without = std::fs::read_to_string(shop.path("config/app.php")).unwrap();

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use auditq_config::{Config, ConfigError, Duplicates, Durability, WhenFull};
+use auditq_config::{Cache, Config, ConfigError, Duplicates, Durability, WhenFull};
 
 const NOTHING: [(&str, &str); 0] = [];
 
@@ -174,25 +174,99 @@ fn the_cache_of_an_application_is_found_where_its_settings_say() {
     };
     let shared = "'prefix' => 'shop', 'redis' => ['driver' => 'redis', 'connection' => 'default']";
     let (place, prefix) = cache(shared, "CACHE_STORE=redis\n");
-    assert!(
-        matches!(&place, auditq_config::Cache::Redis(url) if url.to_string().contains("6379/0?prefix=p_")),
-        "{place:?}"
-    );
+    assert!(matches!(&place, Cache::Redis(url) if url.to_string().contains("6379/0?prefix=p_")), "{place:?}");
     assert_eq!(prefix, "shop");
     let own = "'prefix' => env('CACHE_PREFIX', Str::slug(env('APP_NAME'), '_').'_cache_'), \
                ['driver' => 'redis', 'connection' => env('REDIS_CACHE_CONNECTION', 'cache')]";
     let (place, prefix) = cache(own, "CACHE_STORE=redis\n");
-    assert!(
-        matches!(&place, auditq_config::Cache::Redis(url) if url.to_string().contains("6379/1?prefix=p_")),
-        "{place:?}"
-    );
+    assert!(matches!(&place, Cache::Redis(url) if url.to_string().contains("6379/1?prefix=p_")), "{place:?}");
     assert_eq!(prefix, "laravel_cache_");
-    assert_eq!(
-        cache(own, "CACHE_STORE=array\nCACHE_PREFIX=x\n"),
-        (auditq_config::Cache::Unseen("array".to_owned()), "x".to_owned())
-    );
+    assert_eq!(cache(own, "CACHE_STORE=array\nCACHE_PREFIX=x\n"), (Cache::Unseen("array".to_owned()), "x".to_owned()));
     let (place, _) = cache(own, "");
-    assert_eq!(place, auditq_config::Cache::Files(folder.path().join("storage/framework/cache/data")));
+    assert_eq!(place, Cache::Files(folder.path().join("storage/framework/cache/data")));
+}
+
+/// A new application's files, as Laravel 11 and later make them, or none at all: then the framework's own count.
+#[test]
+fn what_an_application_leaves_out_the_framework_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let write = |file: &str, text: &str| {
+        let file = folder.path().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    let application = || load("", &[("AUDITQ_LARAVEL", dir)]).unwrap().application.unwrap();
+    write("artisan", "");
+    write(".env", "APP_NAME=\"My Shop\"\nDB_CONNECTION=sqlite\nQUEUE_CONNECTION=redis\n");
+    let without = application();
+    assert!(matches!(&without.cache, Cache::Database(url) if url.to_string().contains("database.sqlite")));
+    assert_eq!(without.cache_prefix, "my-shop-cache-");
+
+    let cache = "'default' => env('CACHE_STORE', 'redis'), 'stores' => ['redis' => ['driver' => 'redis', 'connection' \
+                 => env('REDIS_CACHE_CONNECTION', 'cache'),]], 'prefix' => Str::slug((string) env('APP_NAME')).'-cache-'";
+    write("vendor/laravel/framework/config/cache.php", cache);
+    write("vendor/laravel/framework/config/database.php", "'prefix' => env('REDIS_PREFIX', $slug.'-database-')");
+    let framework = application();
+    assert!(
+        matches!(&framework.cache, Cache::Redis(url) if url.to_string().contains("6379/1?prefix=my-shop-database-")),
+        "{:?}",
+        framework.cache
+    );
+    assert!(framework.queue_url.to_string().contains("6379/0?prefix=my-shop-database-"), "{}", framework.queue_url);
+    write("config/cache.php", "'default' => env('CACHE_DRIVER', 'file'), 'prefix' => $slug.'_cache_'");
+    write("config/database.php", "'prefix' => env('REDIS_PREFIX', $slug.'_database_')");
+    let own = application();
+    assert!(matches!(own.cache, Cache::Files(_)), "{:?}", own.cache);
+    assert_eq!(own.cache_prefix, "my_shop_cache_");
+    assert!(own.queue_url.to_string().contains("prefix=my_shop_database_"), "{}", own.queue_url);
+}
+
+/// A store of which only the application knows where it is, is none that is looked into somewhere else.
+#[test]
+fn a_cache_on_a_connection_of_its_own_is_not_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("artisan"), "").unwrap();
+    let application = |env: &str| {
+        std::fs::write(folder.path().join(".env"), format!("DB_CONNECTION=mysql\nQUEUE_CONNECTION=database\n{env}"))
+            .unwrap();
+        load("", &[("AUDITQ_LARAVEL", folder.path().to_str().unwrap())]).unwrap().application.unwrap()
+    };
+    assert!(matches!(application("DB_CACHE_CONNECTION=mysql\n").cache, Cache::Database(_)));
+    for elsewhere in ["DB_CACHE_CONNECTION=other\n", "DB_CACHE_TABLE=cached\n"] {
+        let cache = application(elsewhere).cache;
+        assert!(matches!(&cache, Cache::Unseen(store) if store.starts_with("database, ")), "{cache:?}");
+    }
+    let redis =
+        |connection: &str| application(&format!("CACHE_STORE=redis\nREDIS_CACHE_CONNECTION={connection}\n")).cache;
+    assert!(matches!(redis("default"), Cache::Redis(url) if url.to_string().contains("6379/0")));
+    assert!(matches!(redis("cache"), Cache::Redis(url) if url.to_string().contains("6379/1")));
+    assert!(matches!(redis("sessions"), Cache::Unseen(_)));
+
+    assert_eq!(application("").maintenance, None);
+    let down = application("CACHE_STORE=file\nAPP_MAINTENANCE_DRIVER=cache\n");
+    assert_eq!(down.maintenance, Some(down.cache));
+    let down = application("CACHE_STORE=file\nAPP_MAINTENANCE_DRIVER=cache\nAPP_MAINTENANCE_STORE=database\n");
+    assert!(matches!(down.maintenance, Some(Cache::Database(_))), "{:?}", down.maintenance);
+}
+
+#[test]
+fn jobs_on_a_connection_of_their_own_need_their_url() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("artisan"), "").unwrap();
+    let laravel = ("AUDITQ_LARAVEL", folder.path().to_str().unwrap());
+    let write = |env: &str| std::fs::write(folder.path().join(".env"), format!("DB_CONNECTION=mysql\n{env}")).unwrap();
+    write("QUEUE_CONNECTION=database\nDB_QUEUE_CONNECTION=mysql\n");
+    load("", &[laravel]).unwrap();
+    write("QUEUE_CONNECTION=database\nDB_QUEUE_CONNECTION=jobs\n");
+    let error = error_of("", &[laravel]);
+    assert!(error.contains("DB_QUEUE_CONNECTION is \"jobs\"") && error.contains("queue.url"), "{error}");
+    load("[queue]\nurl = 'mysql://127.0.0.1/jobs'\n", &[laravel]).unwrap();
+    load("", &[laravel, ("AUDITQ_QUEUE_URL", "mysql://127.0.0.1/jobs")]).unwrap();
+    write("QUEUE_CONNECTION=redis\nREDIS_QUEUE_CONNECTION=cache\n");
+    assert!(load("", &[laravel]).unwrap().queue.url.to_string().contains("6379/1"));
+    write("QUEUE_CONNECTION=redis\nREDIS_QUEUE_CONNECTION=jobs\n");
+    assert!(error_of("", &[laravel]).contains("REDIS_QUEUE_CONNECTION is \"jobs\""));
 }
 
 /// In its `config/app.php`; of a variable that it does not ask for its `.env` says nothing.

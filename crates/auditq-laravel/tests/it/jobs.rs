@@ -24,7 +24,7 @@ fn every_job_decodes_to_what_laravel_dispatched() {
         assert_eq!(Json::from(job.class), expected["envelope"]["data"]["commandName"], "{name}");
         compared += 1;
     }
-    assert_eq!(compared, 78);
+    assert_eq!(compared, 93);
 }
 
 #[test]
@@ -41,7 +41,12 @@ fn a_job_says_what_else_is_to_be_done_when_it_is_done() {
     let decoder = decoder();
     for (name, payload) in payloads() {
         let Ok(job) = decoder.decode(&payload) else { continue };
-        let expected = [("batched", Duty::Batch), ("chain", Duty::Chain), ("unique-context", Duty::Unique)];
+        let expected = [
+            ("batched", Duty::Batch),
+            ("chain", Duty::Chain),
+            ("unique-context", Duty::Unique),
+            ("debounced", Duty::Debounce),
+        ];
         let expected = expected.into_iter().find(|(part, _)| name.contains(part)).map(|(_, duty)| duty);
         if !name.ends_with("db-unique") {
             assert_eq!(job.duty, expected, "{name}");

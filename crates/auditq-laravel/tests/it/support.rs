@@ -17,7 +17,7 @@ pub(crate) fn folder() -> PathBuf {
 /// The payloads of all versions, by `vN/NAME`.
 pub(crate) fn payloads() -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
-    for version in ["v8", "v10", "v12"] {
+    for version in ["v8", "v10", "v12", "v13"] {
         for entry in std::fs::read_dir(folder().join(version)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if let Some(stem) = name.strip_suffix(".payload") {
@@ -26,7 +26,7 @@ pub(crate) fn payloads() -> Vec<(String, Vec<u8>)> {
         }
     }
     found.sort();
-    assert_eq!(found.len(), 84);
+    assert_eq!(found.len(), 99);
     found
 }
 
