@@ -1,7 +1,7 @@
 //! Queue and store in one MySQL database: one transaction settles both.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auditq_config::{Config, EngineUrl};
 use auditq_event::Event;
@@ -140,11 +140,13 @@ async fn a_settlement_that_is_killed_before_its_commit_leaves_the_messages_and_n
     let (events, done) = (batch(events()), held.clone());
     let settling = tokio::spawn(async move { settlement.settle(events, &done).await });
     let waiting = "SELECT id FROM information_schema.processlist \
-                   WHERE db = database() AND info LIKE 'SELECT id, attempts FROM jobs%FOR UPDATE' LIMIT 1";
+                   WHERE db = database() AND info LIKE 'DELETE FROM jobs%' LIMIT 1";
+    let began = Instant::now();
     let id = loop {
         if let Some(id) = other.query_first::<u64, _>(waiting).await.unwrap() {
             break id;
         }
+        assert!(began.elapsed() < Duration::from_secs(20), "the delete does not come");
         tokio::task::yield_now().await;
     };
     other.query_drop(format!("KILL {id}")).await.unwrap();
