@@ -5,7 +5,8 @@
 //! up to two seconds longer than `retry_after`, never shorter.
 //!
 //! Messages are taken with SKIP LOCKED and settled by primary key in the order of their ids, under READ COMMITTED;
-//! what still meets a deadlock is done again by itself. There is no trigger, which would take a right that few users
+//! what still meets a deadlock is done again by itself. A search begins where the one before found nothing older, because
+//! rows that are gone stay in the index until the server purges them. There is no trigger, which would take a right that few users
 //! have: sizes are counted from an index up to 20,000 and said to be estimates beyond. The server tells nobody that a
 //! message came: one that another process pushed is found within about a second.
 

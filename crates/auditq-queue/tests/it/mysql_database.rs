@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use auditq_mysql::mysql_async::Conn;
 use auditq_mysql::mysql_async::prelude::Queryable as _;
@@ -268,6 +268,57 @@ async fn pushers_of_the_same_ids_at_the_same_time_add_each_once() {
         }
     }
     assert_eq!(queue.sizes(&name("audit")).await.unwrap().ready, 160);
+}
+
+/// While another session holds an old snapshot, nothing that is gone can be purged.
+#[tokio::test]
+async fn what_an_old_snapshot_keeps_is_passed_over_but_for_a_small_share_of_the_time() {
+    let mut app = App::with(None).await;
+    let mut old = app.database.connect().await;
+    old.query_drop("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    old.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.unwrap();
+    let digit = "(SELECT 0 UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 \
+                 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
+    let gone = format!(
+        "INSERT INTO jobs (queue, payload, attempts, available_at, created_at) SELECT 'audit', '{{}}', 0, 1, 1 \
+         FROM {digit} AS a, {digit} AS b, {digit} AS c, {digit} AS d, {digit} AS e"
+    );
+    app.laravel.query_drop(gone).await.unwrap();
+    app.laravel.query_drop("DELETE FROM jobs").await.unwrap();
+    app.queue.push(&(0..40).map(message).collect::<Vec<_>>()).await.unwrap();
+    let mut times = Vec::new();
+    for id in 0..40 {
+        let began = Instant::now();
+        let reserved = app.queue.reserve(&[name("audit")], 1).await.unwrap();
+        times.push(began.elapsed());
+        assert_eq!(reserved[0].payload, message(id).payload);
+    }
+    let whole = times[0];
+    times.sort_unstable();
+    assert!(times[20] * 5 < whole, "the first took {whole:?}, half of the others longer than {:?}", times[20]);
+    old.query_drop("ROLLBACK").await.unwrap();
+}
+
+/// A search begins where the one before ended; what has come to stand before that place is found all the same.
+#[tokio::test]
+async fn a_job_older_than_those_that_were_taken_is_found_soon() {
+    let mut app = App::with(None).await;
+    for n in 0..30_u32 {
+        app.push(n.to_string().as_bytes()).await;
+    }
+    app.laravel.query_drop("UPDATE jobs SET available_at = available_at - 60").await.unwrap();
+    assert_eq!(app.reserve().await.len(), 10);
+    app.push(b"old").await;
+    app.laravel.query_drop("UPDATE jobs SET available_at = available_at - 90 WHERE payload = 'old'").await.unwrap();
+    let began = Instant::now();
+    let mut payloads: Vec<Bytes> = Vec::new();
+    while !payloads.contains(&Bytes::from_static(b"old")) {
+        assert!(began.elapsed() < Duration::from_secs(10), "{payloads:?}");
+        payloads.extend(app.reserve().await.into_iter().map(|message| message.payload));
+    }
+    payloads.extend(app.reserve().await.into_iter().chain(app.reserve().await).map(|message| message.payload));
+    let last_of_the_others = payloads.contains(&Bytes::from_static(b"29"));
+    assert!(last_of_the_others && payloads.len() == 21, "{payloads:?}");
 }
 
 /// An index counts one by one; what costs more with each message must not be promised to be exact.
