@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::connections::REDIS_DEFAULT;
 use crate::dotenv::{self, Variables};
 use crate::error::ConfigError;
-use crate::php_config::{PhpConfig, Value};
+use crate::php_config::Value;
 use crate::sections::Secret;
 use crate::url::EngineUrl;
 
@@ -98,7 +98,7 @@ impl<'a> Settings<'a> {
 
     /// The application's zone, and where that is said: its file may name a variable, or leave it no choice.
     pub(crate) fn timezone(&self) -> Result<Option<(String, &'static str)>, ConfigError> {
-        let file = PhpConfig::read(self.dir, "app.php")?;
+        let file = self.config("app.php")?;
         let (fixed, default) = match file.value(None, "timezone") {
             Some(Value::Plain(zone)) => (Some(zone), None),
             Some(Value::Env("APP_TIMEZONE", default)) => (None, default),

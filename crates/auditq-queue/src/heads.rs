@@ -1,16 +1,18 @@
 //! Where in the index the search for messages may begin.
 //!
-//! Until the server has cleaned up (PostgreSQL's vacuum, MySQL's purge, which wait for the oldest snapshot of any session),
-//! the entries of messages that are long gone stand before those of messages that wait: each search would read them
-//! all, and more with every message. So a search begins where the one before found nothing that is older. What comes to stand before that place nevertheless (a push
-//! that took long to commit, a reservation that was rolled back) is found by a search of the whole queue, which is made
-//! as often as a small share of the time pays for: where nothing is in its way, many times a second.
+//! Until the server has cleaned up (PostgreSQL's vacuum, MySQL's purge, which wait for the oldest snapshot of any
+//! session), the entries of messages that are long gone stand before those of messages that wait: each search would read
+//! them all, and more with every message. So a search begins where the one before found nothing that is older. What
+//! comes to stand before that place nevertheless (a push that took long to commit, a reservation that was rolled back)
+//! is found by a search of the whole queue, which is made as often as a small share of the time pays for: where nothing
+//! is in its way, many times a second.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::QueueName;
+use crate::clock::Clock;
 use crate::seconds::Time;
 
 /// A place is good for so many times what finding it anew would cost more than using it.
@@ -21,17 +23,27 @@ const GOOD_FOR_MAX: Duration = Duration::from_secs(60);
 pub(crate) const MARGIN: i64 = 2;
 
 /// What a process knows of the beginnings of its queues.
-#[derive(Debug, Default)]
-pub(crate) struct Heads(Mutex<HashMap<QueueName, Head>>);
+#[derive(Debug)]
+pub(crate) struct Heads {
+    known: Mutex<HashMap<QueueName, Head>>,
+    /// Nothing is known by a clock that tests set to and fro.
+    by_tests: bool,
+}
 
 impl Heads {
+    pub(crate) fn new(clock: Option<&Arc<dyn Clock>>) -> Self {
+        Self { known: Mutex::default(), by_tests: clock.is_some() }
+    }
+
     pub(crate) fn of(&self, queues: &[QueueName]) -> HashMap<QueueName, Head> {
-        let heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.iter().filter_map(|queue| Some((queue.clone(), *heads.get(queue)?))).collect()
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.iter().filter_map(|queue| Some((queue.clone(), *known.get(queue)?))).collect()
     }
 
     pub(crate) fn learn(&self, heads: HashMap<QueueName, Head>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(heads);
+        if !self.by_tests {
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).extend(heads);
+        }
     }
 }
 

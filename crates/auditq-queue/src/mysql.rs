@@ -5,10 +5,10 @@
 //! up to two seconds longer than `retry_after`, never shorter.
 //!
 //! Messages are taken with SKIP LOCKED and settled by primary key in the order of their ids, under READ COMMITTED;
-//! what still meets a deadlock is done again by itself. A search begins where the one before found nothing older, because
-//! rows that are gone stay in the index until the server purges them. There is no trigger, which would take a right that few users
-//! have: sizes are counted from an index up to 20,000 and said to be estimates beyond. The server tells nobody that a
-//! message came: one that another process pushed is found within about a second.
+//! what still meets a deadlock is done again by itself. A search begins where the one before found nothing older,
+//! because rows that are gone stay in the index until the server purges them. There is no trigger, which would take a
+//! right that few users have: sizes are counted from an index up to 20,000 and said to be estimates beyond. The server
+//! tells nobody that a message came: one that another process pushed is found within about a second.
 
 mod among;
 mod errors;
@@ -114,14 +114,8 @@ impl MysqlQueue {
             return Err(Error::new(ErrorKind::Misconfigured, DRIVER, message));
         }
         let (arrivals, _) = watch::channel(0);
-        Ok(Self {
-            database,
-            options,
-            arrivals,
-            heads: Heads::default(),
-            empty: Mutex::default(),
-            attempts_max: OnceCell::new(),
-        })
+        let heads = Heads::new(options.clock.as_ref());
+        Ok(Self { database, options, arrivals, heads, empty: Mutex::default(), attempts_max: OnceCell::new() })
     }
 
     /// The database it is in, so that a store in the same one can change both in one transaction.
@@ -152,8 +146,7 @@ impl MysqlQueue {
         let (time, paused) = self.look(connection).await?;
         let attempts_max = *self.attempts_max.get_or_try_init(|| schema::attempts_max(connection)).await?;
         let open: Vec<&QueueName> = queues.iter().filter(|queue| !paused.contains(queue)).collect();
-        // At the beginning, for a clock that tests set to and fro.
-        let mut heads = if self.options.clock.is_some() { HashMap::new() } else { self.heads.of(queues) };
+        let mut heads = self.heads.of(queues);
         let taken = waiting::take(connection, &open, limit, attempts_max, (&mut heads, time)).await?;
         let due = if taken.is_empty() { waiting::next_due(connection, &open, time).await? } else { None };
         Ok((taken, heads, due.map(|due| time.until(due))))

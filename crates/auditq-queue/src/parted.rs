@@ -3,8 +3,8 @@
 //! There is no transaction over both. Giving up writes the table first and removes the message second; putting back
 //! pushes first and removes the row second. A crash in between leaves the message in both places, and doing it again
 //! ends in one. A job that is held at the moment is left as it is when it is to be put back: either it is being given up,
-//! or it will be delivered again. What the table cannot hold, which no application writes, stays in a key beside the queue: all that is
-//! asked of the failed set looks at both.
+//! or it will be delivered again. What the table cannot hold, which no application writes, stays in a key beside the
+//! queue: all that is asked of the failed set looks at both.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

@@ -27,7 +27,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::heads::{Head, Heads};
+use crate::heads::Heads;
 use crate::seconds::Time;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
@@ -124,12 +124,13 @@ impl PostgresQueue {
             return Err(Error::new(ErrorKind::Misconfigured, DRIVER, message));
         }
         let (arrivals, _) = watch::channel(0);
+        let heads = Heads::new(options.clock.as_ref());
         Ok(Self {
             database,
             options,
             arrivals,
             listener: OnceLock::new(),
-            heads: Heads::default(),
+            heads,
             beginnings: Mutex::default(),
             empty: Mutex::default(),
             attempts_max: OnceCell::new(),
@@ -163,16 +164,11 @@ impl PostgresQueue {
         let (time, paused) = self.look(connection).await?;
         let attempts_max = *self.attempts_max.get_or_try_init(|| schema::attempts_max(connection)).await?;
         let open: Vec<&QueueName> = queues.iter().filter(|queue| !paused.contains(queue)).collect();
-        let mut heads = self.known_heads(queues);
+        let mut heads = self.heads.of(queues);
         let taken = waiting::take_all(connection, &open, limit, attempts_max, (&mut heads, time)).await?;
         self.heads.learn(heads);
         let due = if taken.is_empty() { waiting::next_due(connection, &open, time).await? } else { None };
         Ok((taken, due.map(|due| time.until(due))))
-    }
-
-    /// Where the search of these queues may begin: at the beginning, for a clock that tests set to and fro.
-    fn known_heads(&self, queues: &[QueueName]) -> HashMap<QueueName, Head> {
-        if self.options.clock.is_some() { HashMap::new() } else { self.heads.of(queues) }
     }
 
     async fn count(&self, connection: &Conn, queue: &QueueName) -> Worked<QueueSizes> {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
 
 use auditq_config::Config;
 use auditq_queue::QueueName;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::cache::ApplicationCache;
 use crate::settlement::SettleError;
@@ -17,35 +16,28 @@ const DOWN: &str = "illuminate:foundation:down";
 
 /// Queues that nothing is to be taken from now. All workers of a process share it.
 #[derive(Clone, Debug, Default)]
-pub struct Closed(Arc<Doors>);
-
-#[derive(Debug, Default)]
-struct Doors {
-    closed: RwLock<BTreeSet<QueueName>>,
-    changed: Notify,
-}
+pub struct Closed(watch::Sender<BTreeSet<QueueName>>);
 
 impl Closed {
     /// Those of `queues` that are open.
     pub(crate) fn open_of(&self, queues: &[QueueName]) -> Vec<QueueName> {
-        let closed = self.0.closed.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.0.borrow();
         queues.iter().filter(|queue| !closed.contains(queue)).cloned().collect()
     }
 
     /// Waits until others are closed, or opened.
     pub(crate) async fn changed(&self) {
-        self.0.changed.notified().await;
+        // The sender lives as long as `self`, so waiting cannot fail.
+        drop(self.0.subscribe().changed().await);
     }
 
     /// True when that is news.
     fn set(&self, closed: BTreeSet<QueueName>) -> bool {
-        let before =
-            std::mem::replace(&mut *self.0.closed.write().unwrap_or_else(PoisonError::into_inner), closed.clone());
-        let news = before != closed;
-        if news {
-            self.0.changed.notify_waiters();
-        }
-        news
+        self.0.send_if_modified(|before| {
+            let news = *before != closed;
+            *before = closed;
+            news
+        })
     }
 }
 

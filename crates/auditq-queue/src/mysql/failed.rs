@@ -214,10 +214,12 @@ async fn renew(connection: &mut Conn, rows: &[u64], now: i64) -> Result<()> {
 
 /// Drops failed messages; returns how many.
 pub(super) async fn remove(connection: &mut Conn, rows: &[u64]) -> Result<usize> {
+    let mut removed = 0;
     for some in among("id", rows) {
         connection.query_drop(format!("DELETE FROM failed_jobs WHERE {some}")).await?;
+        removed += connection.affected_rows();
     }
-    Ok(rows.len())
+    Ok(usize::try_from(removed).unwrap_or(usize::MAX))
 }
 
 /// A column as text, whatever the one who wrote it put there.

@@ -8,7 +8,6 @@ use auditq_mysql::mysql_async::{self, Conn};
 use auditq_mysql::{Database, attempt};
 use bytes::Bytes;
 
-use super::among::among;
 use super::errors::check;
 use super::{CHUNK, DRIVER, failed, schema, sizes};
 use crate::failed_jobs::{FailedJobs, FailedJobsOptions, GivenUp, Kept, Place};
@@ -110,7 +109,7 @@ impl FailedJobs for MysqlFailedJobs {
     async fn remove(&self, rows: &[i64]) -> Result<u64> {
         let rows: Vec<u64> = rows.iter().filter_map(|row| u64::try_from(*row).ok()).collect();
         let run = self.database.write("drop failed messages");
-        Ok(attempt!(run, connection => remove(connection, &rows).await)?)
+        Ok(attempt!(run, connection => failed::remove(connection, &rows).await)? as u64)
     }
 }
 
@@ -169,13 +168,4 @@ async fn read(connection: &mut Conn, rows: &[i64]) -> mysql_async::Result<Vec<Ke
         }));
     }
     Ok(kept)
-}
-
-async fn remove(connection: &mut Conn, rows: &[u64]) -> mysql_async::Result<u64> {
-    let mut removed = 0;
-    for some in among("id", rows) {
-        connection.query_drop(format!("DELETE FROM failed_jobs WHERE {some}")).await?;
-        removed += connection.affected_rows();
-    }
-    Ok(removed)
 }

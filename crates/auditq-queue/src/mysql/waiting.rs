@@ -102,6 +102,9 @@ pub(super) async fn take(
     let (mut taken, mut bytes) = (Vec::new(), 0);
     for queue in queues {
         let (began, room) = (Instant::now(), limit - taken.len());
+        if room == 0 || bytes >= RESERVED_BYTES_MAX {
+            break;
+        }
         let head = heads.remove(queue).unwrap_or_default().at(time, began);
         let found = available(connection, queue, room, (head, time)).await?;
         let cost = began.elapsed();
@@ -191,16 +194,20 @@ async fn read_rows(
 
 async fn reserve_rows(connection: &mut Conn, mut rows: Vec<u64>, attempts_max: u32, time: Time) -> Result<()> {
     rows.sort_unstable();
-    for some in among("id", &rows) {
-        // `available_at` is that of the reservation, so that the index has lapsed ones in their order.
-        // The attempts are bounded, because those of a row that others can write may be anything.
-        let sql = format!(
-            "UPDATE jobs FORCE INDEX (PRIMARY) SET reserved_at = {0}, available_at = {0}, \
-             attempts = LEAST(GREATEST(attempts, 0), {1}) + 1 WHERE {some}",
-            time.next,
-            attempts_max - 1
-        );
-        connection.query_drop(sql).await?;
+    // `available_at` is that of the reservation, so that the index has lapsed ones in their order.
+    // The attempts are bounded, because those of a row that others can write may be anything.
+    let values = format!(
+        "reserved_at = {0}, available_at = {0}, attempts = LEAST(GREATEST(attempts, 0), {1}) + 1",
+        time.next,
+        attempts_max - 1
+    );
+    set(connection, &rows, &values).await
+}
+
+/// Changes rows that are locked, in the order of their ids.
+async fn set(connection: &mut Conn, rows: &[u64], values: &str) -> Result<()> {
+    for some in among("id", rows) {
+        connection.query_drop(format!("UPDATE jobs FORCE INDEX (PRIMARY) SET {values} WHERE {some}")).await?;
     }
     Ok(())
 }
@@ -282,10 +289,7 @@ pub(super) async fn hold_on(connection: &mut Conn, held: &[Receipt], time: Time)
     // A reservation may be extended any number of times; each is locked once.
     let unique: BTreeSet<&Receipt> = held.iter().collect();
     let (good, stale) = lock(connection, unique.iter().copied()).await?;
-    for some in among("id", &sorted(&good)) {
-        let set = format!("SET reserved_at = {0}, available_at = {0}", time.next);
-        connection.query_drop(format!("UPDATE jobs FORCE INDEX (PRIMARY) {set} WHERE {some}")).await?;
-    }
+    set(connection, &sorted(&good), &format!("reserved_at = {0}, available_at = {0}", time.next)).await?;
     Ok(held.iter().filter(|receipt| stale.contains(receipt)).cloned().collect())
 }
 
@@ -346,10 +350,7 @@ async fn drop_ids(connection: &mut Conn, rows: &[u64]) -> Result<()> {
 /// Makes messages available from `due` on; returns the receipts that were stale.
 pub(super) async fn give_back(connection: &mut Conn, held: &[Remainder], due: i64) -> Result<Vec<Receipt>> {
     let (good, stale) = lock(connection, held.iter().map(|remainder| &remainder.receipt)).await?;
-    for some in among("id", &sorted(&good)) {
-        let set = format!("SET reserved_at = NULL, available_at = {due}");
-        connection.query_drop(format!("UPDATE jobs FORCE INDEX (PRIMARY) {set} WHERE {some}")).await?;
-    }
+    set(connection, &sorted(&good), &format!("reserved_at = NULL, available_at = {due}")).await?;
     for (place, row) in good {
         if let Some(payload) = &held[place].payload {
             connection.exec_drop("UPDATE jobs SET payload = ? WHERE id = ?", (payload.to_vec(), row)).await?;
@@ -361,10 +362,8 @@ pub(super) async fn give_back(connection: &mut Conn, held: &[Remainder], due: i6
 /// Makes messages available from `due` on, as if they had not been reserved; returns the receipts that were stale.
 pub(super) async fn decline(connection: &mut Conn, held: &[Receipt], due: i64) -> Result<Vec<Receipt>> {
     let (good, stale) = lock(connection, held.iter()).await?;
-    for some in among("id", &sorted(&good)) {
-        let set = format!("SET reserved_at = NULL, available_at = {due}, attempts = attempts - 1");
-        connection.query_drop(format!("UPDATE jobs FORCE INDEX (PRIMARY) {set} WHERE {some}")).await?;
-    }
+    let values = format!("reserved_at = NULL, available_at = {due}, attempts = attempts - 1");
+    set(connection, &sorted(&good), &values).await?;
     Ok(stale)
 }
 
