@@ -66,6 +66,32 @@ impl Scene {
         eventually("reserved messages", || self.in_queue("reserved") > 0);
     }
 
+    /// Stops a worker, not in the middle of a transaction: a lock that it takes along into its sleep is another test's
+    /// subject.
+    fn stop(&self, worker: &Running) {
+        eventually("a worker that stands still and holds no lock", || {
+            worker.signal(Signal::STOP);
+            // The signal is on its way for a while, in which its threads go on.
+            eventually("a worker that stands still", || stands_still(worker.pid()));
+            let free = self.queue_is_free();
+            if !free {
+                worker.signal(Signal::CONT);
+            }
+            free
+        });
+    }
+
+    /// Whether nobody holds the lock of a queue that is a file.
+    fn queue_is_free(&self) -> bool {
+        let file = self.world.path("queue.db");
+        if !file.exists() {
+            return true;
+        }
+        let queue = open(&file);
+        queue.busy_timeout(Duration::ZERO).unwrap();
+        queue.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
+    }
+
     fn let_them_store(&self) {
         self.keeper.execute_batch("COMMIT").unwrap();
     }
@@ -76,10 +102,19 @@ impl Scene {
     }
 }
 
+/// Whether all threads of a process are stopped.
+fn stands_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")));
+    // The state stands behind the name, which may hold brackets itself. A thread that has just ended has none.
+    let stopped = |stat: String| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+    states.all(|stat| stat.is_ok_and(stopped))
+}
+
 fn messages_of_a_dead_worker_run_again_within_ten_seconds(queue: &str) {
     let scene = Scene::new(queue);
     let (first, second) = (scene.worker(), scene.worker());
-    second.signal(Signal::STOP);
+    scene.stop(&second);
     scene.hold_messages();
     second.signal(Signal::CONT);
     let began = Instant::now();
@@ -97,13 +132,13 @@ fn messages_of_a_dead_worker_run_again_within_ten_seconds(queue: &str) {
 fn what_a_worker_says_late_is_refused(queue: &str) {
     let scene = Scene::new(queue);
     let (first, second) = (scene.worker(), scene.worker());
-    second.signal(Signal::STOP);
+    scene.stop(&second);
     scene.hold_messages();
-    first.signal(Signal::STOP);
+    scene.stop(&first);
     second.signal(Signal::CONT);
     // By then it has taken over, or the first settles below.
     std::thread::sleep(AT_MOST);
-    second.signal(Signal::STOP);
+    scene.stop(&second);
     first.signal(Signal::CONT);
     scene.let_them_store();
     eventually("the rows", || scene.rows() == STATEMENTS);
