@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use memchr::memmem;
 use serde::Deserialize;
 use uuid::{Builder, Uuid};
 use xxhash_rust::xxh3::xxh3_128;
@@ -206,7 +207,7 @@ impl Message {
 #[must_use]
 pub fn is_auditq(payload: &[u8]) -> bool {
     let front = &payload[..payload.len().min(JOB_KEY_WITHIN)];
-    front.starts_with(b"{") && front.windows(JOB_KEY.len()).any(|window| window == JOB_KEY)
+    front.starts_with(b"{") && memmem::find(front, JOB_KEY).is_some()
 }
 
 fn read_envelope(payload: &[u8]) -> Result<Envelope<'_>, MessageError> {

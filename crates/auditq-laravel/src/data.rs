@@ -1,5 +1,7 @@
 //! A query's data: where it is in a job, and its parts by name.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value as Json};
 
 use crate::mapping::{Field, Mapping};
@@ -8,58 +10,64 @@ use crate::php::{Document, ExpandError, Key, Limits, Object, Value};
 /// The name that the property has where nothing is said.
 const USUAL_PROPERTY: &str = "queryData";
 
-/// What Laravel's own traits add to a job.
-const OF_LARAVEL: &[&str] = &[
-    "job",
-    "connection",
-    "queue",
-    "delay",
-    "afterCommit",
-    "middleware",
-    "chained",
-    "chainConnection",
-    "chainQueue",
-    "chainCatchCallbacks",
-    "batchId",
-    "fakeBatch",
-    "messageGroup",
-    "deduplicator",
-    "debounceOwner",
-    "uniqueLockOwner",
-    "timeout",
-    "tries",
-    "maxExceptions",
-    "backoff",
-    "retryUntil",
-    "failOnTimeout",
-    "uniqueFor",
-    "uniqueId",
-    "deleteWhenMissingModels",
-    "shouldBeEncrypted",
-];
+/// True for what Laravel's own traits add to a job.
+fn is_laravels(name: &str) -> bool {
+    matches!(
+        name,
+        "job"
+            | "connection"
+            | "queue"
+            | "delay"
+            | "afterCommit"
+            | "middleware"
+            | "chained"
+            | "chainConnection"
+            | "chainQueue"
+            | "chainCatchCallbacks"
+            | "batchId"
+            | "fakeBatch"
+            | "messageGroup"
+            | "deduplicator"
+            | "debounceOwner"
+            | "uniqueLockOwner"
+            | "timeout"
+            | "tries"
+            | "maxExceptions"
+            | "backoff"
+            | "retryUntil"
+            | "failOnTimeout"
+            | "uniqueFor"
+            | "uniqueId"
+            | "deleteWhenMissingModels"
+            | "shouldBeEncrypted"
+    )
+}
 
 /// The parts of a query's data, by name and in order.
 #[derive(Debug)]
 pub(crate) struct Data<'d, 'v, 'a> {
     pub(crate) document: &'d Document<'v, 'a>,
-    parts: Vec<(String, &'v Value<'a>)>,
+    parts: Vec<Part<'v, 'a>>,
     /// The value that the parts are of; `None` when they are the properties of the job itself.
     whole: Option<&'v Value<'a>>,
     /// The job's properties that are neither the query's data nor Laravel's.
-    pub(crate) others: Vec<(String, &'v Value<'a>)>,
+    pub(crate) others: Vec<Part<'v, 'a>>,
 }
+
+/// A value under a name.
+type Part<'v, 'a> = (Cow<'v, str>, &'v Value<'a>);
 
 impl<'d, 'v, 'a> Data<'d, 'v, 'a> {
     /// Finds the query's data in a job: where the mapping says, else in `queryData`, else in the first property that
     /// holds SQL, else in the job's own properties.
     pub(crate) fn find(document: &'d Document<'v, 'a>, mapping: &Mapping) -> Option<Self> {
         let Value::Object(job) = document.root() else { return Self::of(document, document.root()) };
-        let properties: Vec<(String, &'v Value<'a>)> =
+        let properties: Vec<Part<'v, 'a>> =
             job.properties.iter().map(|(property, value)| (property.shown(), document.follow(value))).collect();
         let (holder, whole) = match &mapping.property {
             Some(path) => {
                 let holder = path.split('.').next().unwrap_or_default();
-                (holder.to_owned(), at_path(document, job, path)?)
+                (Cow::Owned(holder.to_owned()), at_path(document, job, path)?)
             }
             None => match find_usual(document, job, mapping, &properties) {
                 Some(found) => found,
@@ -85,11 +93,7 @@ impl<'d, 'v, 'a> Data<'d, 'v, 'a> {
     }
 
     /// A job whose constructor takes the parts one by one.
-    fn job_itself(
-        document: &'d Document<'v, 'a>,
-        properties: Vec<(String, &'v Value<'a>)>,
-        mapping: &Mapping,
-    ) -> Option<Self> {
+    fn job_itself(document: &'d Document<'v, 'a>, properties: Vec<Part<'v, 'a>>, mapping: &Mapping) -> Option<Self> {
         let parts: Vec<_> = not_laravels(properties).collect();
         let data = Self { document, parts, whole: None, others: Vec::new() };
         data.has_sql(mapping).then_some(data)
@@ -116,13 +120,19 @@ impl<'d, 'v, 'a> Data<'d, 'v, 'a> {
     pub(crate) fn json(&self, limits: &Limits) -> Result<Json, ExpandError> {
         match self.whole {
             Some(whole) => self.document.json(whole, limits),
-            None => self.parts_json(limits).map(Json::Object),
+            None => self.parts_json(&[], limits).map(Json::Object),
         }
     }
 
-    /// The parts by name.
-    pub(crate) fn parts_json(&self, limits: &Limits) -> Result<Map<String, Json>, ExpandError> {
-        self.parts.iter().map(|(name, value)| Ok((name.clone(), self.document.json(value, limits)?))).collect()
+    /// The names of the parts.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().map(|(name, _)| &**name)
+    }
+
+    /// The parts by name, but for those `without`.
+    pub(crate) fn parts_json(&self, without: &[&str], limits: &Limits) -> Result<Map<String, Json>, ExpandError> {
+        let parts = self.parts.iter().filter(|(name, _)| !without.contains(&&**name));
+        parts.map(|(name, value)| Ok((name.to_string(), self.document.json(value, limits)?))).collect()
     }
 }
 
@@ -130,18 +140,18 @@ fn find_usual<'v, 'a>(
     document: &Document<'v, 'a>,
     job: &'v Object<'a>,
     mapping: &Mapping,
-    properties: &[(String, &'v Value<'a>)],
-) -> Option<(String, &'v Value<'a>)> {
+    properties: &[Part<'v, 'a>],
+) -> Option<Part<'v, 'a>> {
     let is_data = |value: &Value<'_>| matches!(value, Value::Array(_) | Value::Object(_));
     if let Some(value) = document.property(job, USUAL_PROPERTY).filter(|value| is_data(value)) {
-        return Some((USUAL_PROPERTY.to_owned(), value));
+        return Some((USUAL_PROPERTY.into(), value));
     }
     let holds_sql = |value: &'v Value<'a>| Data::of(document, value).is_some_and(|data| data.has_sql(mapping));
     properties.iter().find(|(_, value)| holds_sql(value)).cloned()
 }
 
-fn not_laravels<'v, 'a>(properties: Vec<(String, &'v Value<'a>)>) -> impl Iterator<Item = (String, &'v Value<'a>)> {
-    properties.into_iter().filter(|(name, _)| !OF_LARAVEL.contains(&name.as_str()))
+fn not_laravels<'v, 'a>(properties: Vec<Part<'v, 'a>>) -> impl Iterator<Item = Part<'v, 'a>> {
+    properties.into_iter().filter(|(name, _)| !is_laravels(name))
 }
 
 fn at_path<'v, 'a>(document: &Document<'v, 'a>, job: &'v Object<'a>, path: &str) -> Option<&'v Value<'a>> {

@@ -1,5 +1,7 @@
 //! A query's data as an event.
 
+use std::sync::Arc;
+
 use auditq_event::{
     Actor, ActorType, Database, Event, EventId, Occurrence, Origin, OriginKind, Record, Statement, Status, System,
     Value as Bound, encode_actor, encode_bindings, encode_database, encode_origin, query_hash,
@@ -13,7 +15,7 @@ use crate::date::Date;
 use crate::envelope::Envelope;
 use crate::extra;
 use crate::mapping::{Field, Mapping};
-use crate::php::{Key, Limits, Value};
+use crate::php::{Key, Limits, Value, readable};
 use crate::time;
 
 /// Data that is no query's.
@@ -48,29 +50,36 @@ pub(crate) fn event(
 }
 
 /// What the making of an event left.
-pub(crate) struct Rest {
-    /// The parts that are in it.
-    pub(crate) taken: Vec<String>,
+pub(crate) struct Rest<'m> {
+    /// The names of the parts that are in it.
+    pub(crate) taken: Vec<&'m str>,
     /// The names of its bindings.
     pub(crate) binding_names: Vec<String>,
-    /// True when one of its bindings is under the name of a secret.
-    pub(crate) has_secrets: bool,
+    statement: Arc<Statement>,
+}
+
+impl Rest<'_> {
+    /// True when one of the statement's bindings is under the name of a secret.
+    pub(crate) fn has_secrets(&self, limits: &auditq_event::Limits) -> bool {
+        (0..limits.bindings_count).any(|index| self.statement.is_sensitive(index))
+    }
 }
 
 /// Makes an event of a query's data; what it has no place for is the caller's.
-pub(crate) fn made(
+pub(crate) fn made<'m>(
     data: &Data<'_, '_, '_>,
-    mapping: &Mapping,
+    mapping: &'m Mapping,
     dispatched_at: Option<i64>,
     producer: [u8; 16],
-) -> Result<(Event, Rest), EventError> {
-    let mut taker = Taker { data, mapping, taken: Vec::new() };
+) -> Result<(Event, Rest<'m>), EventError> {
+    let mut taker = Taker::new(data, mapping);
     let Some(sql) = taker.take(Field::Sql, |value, _| value.as_bytes()) else {
         return Err(EventError::NoSql { names: mapping.names(Field::Sql).to_vec() });
     };
     let occurred_at = taker.take(Field::OccurredAt, |value, data| moment(value, data, mapping)).or(dispatched_at);
     let database = taker.database();
-    let statement = Statement::analyse(sql, database.system, &mapping.redaction, &mapping.limits);
+    let analyse = || Statement::analyse(sql, database.system, &mapping.redaction, &mapping.limits);
+    let statement = mapping.statements.get(sql, database.system, analyse);
     let bindings = taker.bindings(sql);
     let encoded = encoded_bindings(&bindings, &statement, mapping);
     let actor = taker.actor();
@@ -112,8 +121,7 @@ pub(crate) fn made(
     };
     let mut event = *event;
     event.event_id = EventId::derive(occurred_at.unwrap_or_default(), &producer, 0);
-    let has_secrets = (0..mapping.limits.bindings_count).any(|index| statement.is_sensitive(index));
-    Ok((event, Rest { taken: taker.taken, binding_names: bindings.names, has_secrets }))
+    Ok((event, Rest { taken: taker.taken, binding_names: bindings.names, statement }))
 }
 
 /// Stands for the process that recorded: every job is one of its own.
@@ -131,19 +139,29 @@ fn producer(envelope: &Envelope) -> [u8; 16] {
 }
 
 /// Takes parts out of a query's data, and remembers which.
-struct Taker<'t, 'd, 'v, 'a> {
+struct Taker<'t, 'm, 'd, 'v, 'a> {
     data: &'t Data<'d, 'v, 'a>,
-    mapping: &'t Mapping,
-    taken: Vec<String>,
+    mapping: &'m Mapping,
+    /// What can be taken, sorted by part and, within it, by the place of its name.
+    there: Vec<((Field, usize), &'v Value<'a>)>,
+    taken: Vec<&'m str>,
 }
 
-impl<'v, 'a> Taker<'_, '_, 'v, 'a> {
+impl<'t, 'm, 'd, 'v, 'a> Taker<'t, 'm, 'd, 'v, 'a> {
+    fn new(data: &'t Data<'d, 'v, 'a>, mapping: &'m Mapping) -> Self {
+        // The few names that the data has are looked up in the mapping, not the many of the mapping in the data.
+        let plain = data.names().filter_map(|name| Some((name, mapping.place_of(name)?)));
+        let named = plain.chain(mapping.paths()).filter_map(|(name, place)| Some((place, data.part(name)?)));
+        let mut there: Vec<_> = named.collect();
+        there.sort_by_key(|(place, _)| *place);
+        Self { data, mapping, there, taken: Vec::new() }
+    }
+
     /// The first of the part's names whose value can be read as what it is for; what cannot stays among the rest.
     fn take<T>(&mut self, field: Field, read: impl Fn(&'v Value<'a>, &Data<'_, 'v, 'a>) -> Option<T>) -> Option<T> {
-        let names = self.mapping.names(field);
-        let found = names.iter().find_map(|name| Some((name, read(self.data.part(name)?, self.data)?)));
-        let (name, value) = found?;
-        self.taken.push(name.clone());
+        let mut named = self.there.iter().filter(|((of, _), _)| *of == field);
+        let (place, value) = named.find_map(|((_, place), value)| Some((*place, read(value, self.data)?)))?;
+        self.taken.push(&self.mapping.names(field)[place]);
         Some(value)
     }
 
@@ -221,7 +239,7 @@ impl<'v, 'a> Taker<'_, '_, 'v, 'a> {
             if is_named {
                 items.sort_by_key(|(key, _)| place_of(key, sql));
             }
-            let names = items.iter().filter(|_| is_named).map(|(key, _)| key.shown()).collect();
+            let names = items.iter().filter(|_| is_named).map(|(key, _)| key.shown().into_owned()).collect();
             Some(Bindings { values: items.into_iter().map(|(_, value)| value).collect(), names })
         };
         self.take(Field::Bindings, read).unwrap_or_default()
@@ -306,9 +324,9 @@ fn moment<'v, 'a>(value: &'v Value<'a>, data: &Data<'_, 'v, 'a>, mapping: &Mappi
 
 fn text<'v, 'a>(value: &'v Value<'a>, data: &Data<'_, 'v, 'a>) -> Option<String> {
     match value {
-        Value::Str(bytes) => Some(crate::php::readable(bytes)).filter(|text| !text.is_empty()),
+        Value::Str(bytes) => Some(readable(bytes).into_owned()).filter(|text| !text.is_empty()),
         Value::Int(number) => Some(number.to_string()),
-        Value::Object(object) => data.document.text_of(object).map(crate::php::readable),
+        Value::Object(object) => data.document.text_of(object).map(|text| readable(text).into_owned()),
         _ => None,
     }
 }

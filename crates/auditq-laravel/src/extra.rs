@@ -19,31 +19,34 @@ const HEAD_BYTES: usize = 1024;
 /// Where Laravel keeps its `Context`.
 const CONTEXT: &str = "illuminate:log:context";
 
-/// The keys of a payload that have a meaning in Laravel or Horizon; others were put there by the application.
-const OF_LARAVEL: &[&str] = &[
-    "uuid",
-    "displayName",
-    "job",
-    "maxTries",
-    "maxExceptions",
-    "failOnTimeout",
-    "backoff",
-    "timeout",
-    "retryUntil",
-    "timeoutAt",
-    "deleteWhenMissingModels",
-    "data",
-    "createdAt",
-    "delay",
-    "id",
-    "attempts",
-    "type",
-    "tags",
-    "silenced",
-    "pushedAt",
-    "retry_of",
-    CONTEXT,
-];
+/// True for the keys of a payload that have a meaning in Laravel or Horizon; others were put there by the application.
+fn is_laravels(key: &str) -> bool {
+    matches!(
+        key,
+        "uuid"
+            | "displayName"
+            | "job"
+            | "maxTries"
+            | "maxExceptions"
+            | "failOnTimeout"
+            | "backoff"
+            | "timeout"
+            | "retryUntil"
+            | "timeoutAt"
+            | "deleteWhenMissingModels"
+            | "data"
+            | "createdAt"
+            | "delay"
+            | "id"
+            | "attempts"
+            | "type"
+            | "tags"
+            | "silenced"
+            | "pushedAt"
+            | "retry_of"
+            | CONTEXT
+    )
+}
 
 /// Everything that was not taken, as one JSON object; `None` when nothing is left.
 ///
@@ -52,14 +55,18 @@ const OF_LARAVEL: &[&str] = &[
 pub(crate) fn of(
     envelope: &Envelope,
     data: &Data<'_, '_, '_>,
-    taken: &[String],
+    taken: &[&str],
     binding_names: &[String],
     mapping: &Mapping,
     limits: &Limits,
 ) -> Option<String> {
-    let mut extra = data.parts_json(limits).unwrap_or_else(|error| refused(&error.to_string()));
+    let mut extra = data.parts_json(taken, limits).unwrap_or_else(|error| refused(&error.to_string()));
     for name in taken {
-        remove(&mut extra, name);
+        if let Some((part, rest)) = name.split_once('.')
+            && !data.names().any(|known| known == *name)
+        {
+            remove_inner(&mut extra, part, rest);
+        }
     }
     if !binding_names.is_empty() {
         extra.insert("binding_names".to_owned(), binding_names.into());
@@ -85,22 +92,22 @@ fn refused(why: &str) -> Map<String, Json> {
     Map::from_iter([("$error".to_owned(), why.into())])
 }
 
-/// Removes a part, and the array around it when nothing else is in there.
-fn remove(extra: &mut Map<String, Json>, name: &str) {
-    if extra.remove(name).is_some() {
-        return;
+/// Removes a part of an array, and the array when nothing else is in there.
+fn remove_inner(outer: &mut Map<String, Json>, key: &str, path: &str) {
+    let Some(Json::Object(inner)) = outer.get_mut(key) else { return };
+    if inner.remove(path).is_none()
+        && let Some((next, rest)) = path.split_once('.')
+    {
+        remove_inner(inner, next, rest);
     }
-    let Some((first, rest)) = name.split_once('.') else { return };
-    let Some(Json::Object(inner)) = extra.get_mut(first) else { return };
-    remove(inner, rest);
     if inner.is_empty() {
-        extra.remove(first);
+        outer.remove(key);
     }
 }
 
 fn of_job(envelope: &Envelope, data: &Data<'_, '_, '_>, limits: &Limits) -> Map<String, Json> {
     let mut job = Map::new();
-    let own = envelope.fields.iter().filter(|(key, _)| !OF_LARAVEL.contains(&key.as_str()));
+    let own = envelope.fields.iter().filter(|(key, _)| !is_laravels(key));
     let payload: Map<String, Json> = own.map(|(key, value)| (key.clone(), value.clone())).collect();
     if !payload.is_empty() {
         job.insert("payload".to_owned(), Json::Object(payload));
@@ -116,7 +123,7 @@ fn of_job(envelope: &Envelope, data: &Data<'_, '_, '_>, limits: &Limits) -> Map<
     }
     let others = data.others.iter().map(|(name, value)| {
         let json = data.document.json(value, limits);
-        (name.clone(), json.unwrap_or_else(|error| Json::Object(refused(&error.to_string()))))
+        (name.to_string(), json.unwrap_or_else(|error| Json::Object(refused(&error.to_string()))))
     });
     let others: Map<String, Json> = others.collect();
     if !others.is_empty() {

@@ -295,8 +295,8 @@ impl Decoder {
 /// The names of a job's properties.
 fn names_of(value: &Value<'_>) -> Vec<String> {
     match value {
-        Value::Object(object) => object.properties.iter().map(|(property, _)| property.shown()).collect(),
-        Value::Array(items) => items.iter().map(|(key, _)| key.shown()).collect(),
+        Value::Object(object) => object.properties.iter().map(|(property, _)| property.shown().into_owned()).collect(),
+        Value::Array(items) => items.iter().map(|(key, _)| key.shown().into_owned()).collect(),
         _ => Vec::new(),
     }
 }

@@ -15,6 +15,7 @@ mod mapping;
 pub mod php;
 mod queries;
 mod row;
+mod statements;
 mod time;
 
 pub use crypt::{AppKey, CryptError, KeyError, decrypt};

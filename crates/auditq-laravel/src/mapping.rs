@@ -1,11 +1,12 @@
 //! What teams call the parts of a query's data, and what they are here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use auditq_event::{Limits, Redaction};
 use jiff::tz::TimeZone;
 
 use crate::date;
+use crate::statements::Statements;
 
 /// Declares the parts of an event that a job can fill, with the names they commonly have there.
 macro_rules! fields {
@@ -106,6 +107,10 @@ fields! {
 #[derive(Clone, Debug)]
 pub struct Mapping {
     names: BTreeMap<Field, Vec<String>>,
+    /// Which part each name belongs to, and its place among that part's names.
+    places: HashMap<String, (Field, usize)>,
+    /// Those of the names that are paths.
+    paths: Vec<(String, (Field, usize))>,
     /// The job's property that holds the query's data, as a path of names with points. Where there is none it is
     /// looked for: `queryData`, then whatever holds SQL.
     pub property: Option<String>,
@@ -113,10 +118,10 @@ pub struct Mapping {
     pub timezone: TimeZone,
     /// The application's name where the data has none.
     pub app: Option<String>,
-    /// What is taken out of the event.
-    pub redaction: Redaction,
-    /// How much of each text is kept.
-    pub limits: Limits,
+    pub(crate) redaction: Redaction,
+    pub(crate) limits: Limits,
+    /// As they were read with these limits and that redaction.
+    pub(crate) statements: Statements,
 }
 
 impl Mapping {
@@ -126,14 +131,17 @@ impl Mapping {
         let names = Field::ALL
             .iter()
             .map(|field| (*field, field.usual_names().iter().map(|name| (*name).to_owned()).collect()));
-        Self {
-            names: names.collect(),
-            property: None,
-            timezone: TimeZone::UTC,
-            app: None,
-            redaction,
-            limits: Limits::default(),
-        }
+        let (property, app, statements) = (None, None, Statements::default());
+        let (timezone, limits) = (TimeZone::UTC, Limits::default());
+        let (names, places, paths) = (names.collect(), HashMap::new(), Vec::new());
+        let mapping = Self { names, places, paths, property, timezone, app, redaction, limits, statements };
+        mapping.with_places()
+    }
+
+    /// Keeps so much of each text.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, statements: Statements::default(), ..self }
     }
 
     /// Gives a part the names it has in this application; they come before the usual ones, and no other part takes
@@ -148,6 +156,15 @@ impl Mapping {
             names.clear();
         }
         names.splice(0..0, given.iter().cloned());
+        self.with_places()
+    }
+
+    fn with_places(mut self) -> Self {
+        let named =
+            self.names.iter().flat_map(|(field, names)| (0..).zip(names).map(|(at, name)| (name, (*field, at))));
+        self.places = named.map(|(name, place)| (name.clone(), place)).collect();
+        let paths = self.places.iter().filter(|(name, _)| name.contains('.'));
+        self.paths = paths.map(|(name, place)| (name.clone(), *place)).collect();
         self
     }
 
@@ -162,6 +179,16 @@ impl Mapping {
     #[must_use]
     pub fn names(&self, field: Field) -> &[String] {
         self.names.get(&field).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The part that a name belongs to, and the name's place among that part's names.
+    pub(crate) fn place_of(&self, name: &str) -> Option<(Field, usize)> {
+        self.places.get(name).copied()
+    }
+
+    /// The names that are paths, each with its part and its place.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&str, (Field, usize))> {
+        self.paths.iter().map(|(name, place)| (name.as_str(), *place))
     }
 }
 

@@ -8,6 +8,7 @@ mod binding;
 mod item;
 
 use auditq_event::{Limits, MAX_MESSAGE_RECORDS, ProducerLabel, Record, Redaction, cut_at_char_boundary};
+use memchr::memmem;
 use serde_json::{Map, Value as Json};
 use uuid::Uuid;
 
@@ -226,7 +227,7 @@ impl Postmark {
 
 /// Looked for first, because most payloads are something else; the name may also stand in another job's data.
 fn may_be_queries(payload: &[u8]) -> bool {
-    str::from_utf8(payload).is_ok_and(|text| text.contains(JOB))
+    memmem::find(payload, JOB.as_bytes()).is_some() && str::from_utf8(payload).is_ok()
 }
 
 fn check_version(data: &Map<String, Json>) -> Result<(), QueriesError> {

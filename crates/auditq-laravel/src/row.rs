@@ -43,12 +43,11 @@ pub fn event_of_row(
     // A row holds no references that could make more of it than it is.
     let limits = Limits { bytes: usize::MAX, values: usize::MAX, ..Limits::default() };
     let mut extra: Map<String, Json> = data
-        .parts_json(&limits)
+        .parts_json(&rest.taken, &limits)
         .unwrap_or_else(|error| Map::from_iter([("$error".to_owned(), Json::from(error.to_string()))]));
-    rest.taken.iter().for_each(|name| drop(extra.remove(name)));
     for name in mapping.names(Field::Bindings) {
         // Not read as bindings, so that nobody knows which of them is a secret.
-        if let Some(value) = extra.get_mut(name).filter(|_| rest.has_secrets) {
+        if let Some(value) = extra.get_mut(name).filter(|_| rest.has_secrets(&mapping.limits)) {
             *value = REDACTED.into();
         }
     }

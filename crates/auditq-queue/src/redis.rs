@@ -204,7 +204,7 @@ impl RedisQueue {
         for chunk in chunks {
             let script = script(&self.keys.of(&chunk.queue), &chunk);
             let places: Vec<usize> = self.link.script(operation, &script).await?;
-            stale.extend(places.into_iter().filter_map(|place| chunk.messages.get(place)).map(|(place, ..)| *place));
+            stale.extend(places.into_iter().filter_map(|place| chunk.messages.get(place)).map(|message| message.place));
         }
         stale.sort_unstable();
         Ok(stale)

@@ -28,8 +28,7 @@ pub enum LaravelError {
 /// When `APP_KEY` is no key, or `laravel.timezone` no zone.
 pub fn laravel_decoder(config: &Config, redaction: Redaction, limits: Limits) -> Result<Decoder, LaravelError> {
     let laravel = &config.laravel;
-    let mut mapping = Mapping::new(redaction);
-    mapping.limits = limits;
+    let mut mapping = Mapping::new(redaction).with_limits(limits);
     for (key, names) in &laravel.map {
         if let Some(field) = Field::ALL.iter().find(|field| field.key() == key) {
             mapping = mapping.with_names(*field, names);

@@ -167,12 +167,15 @@ impl Worker {
     /// Stores what was reserved. Whatever goes wrong with one message, the others are not held up by it.
     async fn store_and_settle(&self, reserved: Vec<Reserved>) -> Result<(), SettleError> {
         let laravel = self.options.laravel.as_deref();
-        let (readable, refused): (Vec<_>, Vec<_>) =
-            reserved.into_iter().map(|reserved| Delivery::read(reserved, laravel)).partition(Result::is_ok);
-        self.refuse(refused.into_iter().filter_map(Result::err)).await?;
-        let deliveries = readable.into_iter().filter_map(Result::ok);
-        let (suspects, others): (Vec<_>, Vec<_>) = deliveries
-            .partition(|delivery: &Delivery| delivery.policy(&self.options.policy).is_suspect(delivery.attempts));
+        let (mut others, mut suspects, mut refused) = (Vec::with_capacity(reserved.len()), Vec::new(), Vec::new());
+        for reserved in reserved {
+            match Delivery::read(reserved, laravel) {
+                Ok(read) if read.policy(&self.options.policy).is_suspect(read.attempts) => suspects.push(read),
+                Ok(read) => others.push(read),
+                Err(reason) => refused.push(reason),
+            }
+        }
+        self.refuse(refused).await?;
         if !others.is_empty() {
             self.settle_together(others).await?;
         }
@@ -183,7 +186,7 @@ impl Worker {
     }
 
     /// Buries what nobody can read, and leaves to others what is theirs.
-    async fn refuse(&self, refused: impl Iterator<Item = Refused>) -> Result<(), SettleError> {
+    async fn refuse(&self, refused: Vec<Refused>) -> Result<(), SettleError> {
         let mut foreign = Vec::new();
         for refused in refused {
             match refused {

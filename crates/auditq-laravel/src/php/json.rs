@@ -130,7 +130,7 @@ impl<'v, 'a> Expander<'_, 'v, 'a> {
         }
         let mut object = Map::new();
         for (key, value) in items {
-            let name = key.shown();
+            let name = key.shown().into_owned();
             self.spend(name.len())?;
             object.insert(name, self.value(value)?);
         }
@@ -172,7 +172,7 @@ impl<'v, 'a> Expander<'_, 'v, 'a> {
 
 /// The property's short name; with its class before it where a parent and a child have one of the same name each.
 fn unlike(taken: &Map<String, Json>, property: &Property<'_>) -> String {
-    let name = property.shown();
+    let name = property.shown().into_owned();
     match property.visibility() {
         Visibility::Private(class) if taken.contains_key(&name) => format!("{}::{name}", readable(class)),
         _ => name,

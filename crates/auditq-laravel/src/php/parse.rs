@@ -152,7 +152,7 @@ impl<'a> Parser<'a> {
         let mut items = Vec::with_capacity(count.min(ENTRIES_AHEAD));
         for _ in 0..count {
             let key = self.key()?;
-            let value = self.value(Place::Value).map_err(|error| error.within(|| key.shown()))?;
+            let value = self.value(Place::Value).map_err(|error| error.within(|| key.shown().into_owned()))?;
             items.push((key, value));
         }
         self.leave("an array")?;
@@ -172,12 +172,9 @@ impl<'a> Parser<'a> {
         let mut properties = Vec::with_capacity(count.min(ENTRIES_AHEAD));
         for _ in 0..count {
             let start = self.at;
-            let key = self.key()?;
-            let name = key.shown();
-            let property = Property::mangled(key);
-            let property =
-                property.ok_or_else(|| self.error_at(start, Problem::Name { what: "property", found: cut(&name) }))?;
-            let value = self.value(Place::Value).map_err(|error| error.within(|| property.shown()))?;
+            let property = Property::mangled(self.key()?)
+                .map_err(|key| self.error_at(start, Problem::Name { what: "property", found: cut(&key.shown()) }))?;
+            let value = self.value(Place::Value).map_err(|error| error.within(|| property.shown().into_owned()))?;
             properties.push((property, value));
         }
         self.leave("an object")?;

@@ -131,9 +131,9 @@ impl<'a> Key<'a> {
 
     /// The key as a person reads it: bytes that are not UTF-8 as `\xHH`.
     #[must_use]
-    pub fn shown(&self) -> String {
+    pub fn shown(&self) -> Cow<'_, str> {
         match self {
-            Self::Int(number) => number.to_string(),
+            Self::Int(number) => number.to_string().into(),
             Self::Str(bytes) => readable(bytes),
         }
     }
@@ -161,16 +161,19 @@ impl<'a> Object<'a> {
 }
 
 impl<'a> Property<'a> {
-    /// Takes a name as it is serialized; `None` when it begins with NUL and is no protected or private one.
-    #[must_use]
-    pub fn mangled(key: Key<'a>) -> Option<Self> {
-        match &key {
-            Key::Str(bytes) if bytes.first() == Some(&0) => {
-                let end = bytes.iter().skip(1).position(|byte| *byte == 0)?;
-                (end > 0).then_some(Self(key))
-            }
-            _ => Some(Self(key)),
-        }
+    /// Takes a name as it is serialized.
+    ///
+    /// # Errors
+    /// The name itself, when it begins with NUL and is no protected or private one.
+    pub fn mangled(key: Key<'a>) -> Result<Self, Key<'a>> {
+        let is_good = match &key {
+            Key::Str(bytes) => match bytes.strip_prefix(b"\0") {
+                Some(rest) => rest.iter().position(|byte| *byte == 0).is_some_and(|end| end > 0),
+                None => true,
+            },
+            Key::Int(_) => true,
+        };
+        if is_good { Ok(Self(key)) } else { Err(key) }
     }
 
     /// A public property.
@@ -216,9 +219,9 @@ impl<'a> Property<'a> {
 
     /// The name as a person reads it.
     #[must_use]
-    pub fn shown(&self) -> String {
+    pub fn shown(&self) -> Cow<'_, str> {
         match &self.0 {
-            Key::Int(number) => number.to_string(),
+            Key::Int(number) => number.to_string().into(),
             Key::Str(_) => readable(self.name()),
         }
     }
@@ -234,7 +237,10 @@ impl<'a> Property<'a> {
 }
 
 /// A text for people: what is not UTF-8 stands as `\xHH`.
-pub(crate) fn readable(bytes: &[u8]) -> String {
+pub(crate) fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = str::from_utf8(bytes) {
+        return text.into();
+    }
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         out.push_str(chunk.valid());
@@ -242,7 +248,7 @@ pub(crate) fn readable(bytes: &[u8]) -> String {
             out.push_str(&format!("\\x{byte:02X}"));
         }
     }
-    out
+    out.into()
 }
 
 /// The beginning of a text, for an error that also stands in tables and on terminals: no control characters.
@@ -271,9 +277,9 @@ mod tests {
         assert_eq!((private.name(), private.visibility()), (&b"a"[..], Visibility::Private(b"App\\Job")));
         let plain = of(b"").unwrap();
         assert_eq!((plain.name(), plain.visibility()), (&b""[..], Visibility::Public));
-        assert_eq!(of(b"\0"), None);
-        assert_eq!(of(b"\0a"), None);
-        assert_eq!(of(b"\0\0a"), None);
+        assert!(of(b"\0").is_err());
+        assert!(of(b"\0a").is_err());
+        assert!(of(b"\0\0a").is_err());
         assert_eq!(Property::mangled(Key::Int(3)).unwrap().visibility(), Visibility::Numbered);
     }
 

@@ -30,7 +30,7 @@ fn is_plain(value: &Value<'_>) -> bool {
             keys.len() == items.len() && items.iter().all(|(key, value)| !numeric(key) && is_plain(value))
         }
         Value::Object(object) => {
-            let names: BTreeSet<String> = object.properties.iter().map(|(name, _)| name.shown()).collect();
+            let names: BTreeSet<_> = object.properties.iter().map(|(name, _)| name.shown()).collect();
             let numbered = |name: &auditq_laravel::php::Property<'_>| matches!(name.key(), Key::Int(_));
             names.len() == object.properties.len()
                 && object.properties.iter().all(|(name, value)| !numbered(name) && is_plain(value))

@@ -17,7 +17,7 @@ fn property() -> impl Strategy<Value = Property<'static>> {
         "[a-z]{0,6}".prop_map(|name| Property::public(&name)),
         "[a-z]{0,6}".prop_map(|name| Property::protected(&name)),
         ("[A-Z][a-z\\\\]{0,6}", "[a-z]{0,6}").prop_map(|(class, name)| Property::private(&class, &name)),
-        any::<i64>().prop_filter_map("a property", |number| Property::mangled(Key::Int(number))),
+        any::<i64>().prop_filter_map("a property", |number| Property::mangled(Key::Int(number)).ok()),
     ]
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use serde_json::{Map, Value};
@@ -112,7 +113,7 @@ fn body_at(member: &[u8]) -> Option<usize> {
 }
 
 fn find(within: &[u8], from: usize, what: &[u8]) -> Option<usize> {
-    within.get(from..)?.windows(what.len()).position(|window| window == what).map(|at| from + at)
+    memmem::find(within.get(from..)?, what).map(|at| from + at)
 }
 
 fn text_of(member: &[u8]) -> Result<Vec<u8>> {

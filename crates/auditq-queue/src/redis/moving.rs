@@ -22,8 +22,8 @@ impl RedisQueue {
             let keys = self.keys.of(&chunk.queue);
             let mut script = scripts::HELD.prepare_invoke();
             script.key(&keys.reserved).key(&keys.held);
-            for (_, handle, attempt, _) in &chunk.messages {
-                script.arg(*handle).arg(*attempt);
+            for message in &chunk.messages {
+                script.arg(message.handle).arg(message.attempt);
             }
             let answer: Vec<Value> = self.link.repeatable("read held messages", &script).await?;
             let mut values = answer.into_iter();
@@ -31,9 +31,9 @@ impl RedisQueue {
                 let place: usize = next(&mut values)?;
                 let id: Vec<u8> = next(&mut values)?;
                 let payload = member::decode(next(&mut values)?)?;
-                let Some((place, ..)) = chunk.messages.get(place) else { continue };
+                let Some(message) = chunk.messages.get(place) else { continue };
                 let id = member::id_from_text(&id);
-                held.push((*place, GivenUp { id, queue: chunk.queue.clone(), payload }));
+                held.push((message.place, GivenUp { id, queue: chunk.queue.clone(), payload }));
             }
         }
         held.sort_unstable_by_key(|(place, _)| *place);

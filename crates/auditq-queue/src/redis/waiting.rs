@@ -122,8 +122,9 @@ pub(super) fn read_taken(answer: Vec<Value>, queue: &QueueName) -> Result<Taken>
         let handle: String = next(&mut values)?;
         let attempts = next(&mut values)?;
         let created_at: String = next(&mut values)?;
+        let id: Vec<u8> = next(&mut values)?;
         messages.push(Reserved {
-            receipt: Receipt { id: format!("{queue},{handle}"), attempt: attempts },
+            receipt: Receipt { id: held_as(&handle, queue, &id), attempt: attempts },
             queue: queue.clone(),
             attempts,
             created_at: created_at.parse().unwrap_or(0),
@@ -131,6 +132,19 @@ pub(super) fn read_taken(answer: Vec<Value>, queue: &QueueName) -> Result<Taken>
         });
     }
     Ok(Taken { is_paused, due, messages })
+}
+
+/// What a receipt calls a message: its handle, queue and id, which may have commas in them but for the handle.
+fn held_as(handle: &str, queue: &QueueName, id: &[u8]) -> String {
+    format!("{handle},{},{queue},{}", queue.as_str().len(), String::from_utf8_lossy(id))
+}
+
+/// The handle, queue and id that a receipt of ours names.
+fn named_in(receipt: &Receipt) -> Option<(&str, &str, &str)> {
+    let (handle, rest) = receipt.id.split_once(',')?;
+    let (length, rest) = rest.split_once(',')?;
+    let (queue, id) = rest.split_at_checked(length.parse().ok()?)?;
+    Some((handle, queue, id.strip_prefix(',')?))
 }
 
 /// The next value of an answer, as what it should be.
@@ -148,20 +162,29 @@ pub(super) type Left<'r> = (&'r Receipt, Option<&'r [u8]>);
 /// Some receipts of one queue, for one script.
 pub(super) struct Held<'r> {
     pub(super) queue: QueueName,
-    /// The place of each in what the caller gave, with its handle, attempt, and what is left of its message.
-    pub(super) messages: Vec<(usize, &'r str, u32, Option<&'r [u8]>)>,
+    pub(super) messages: Vec<HeldMessage<'r>>,
+}
+
+/// A message that is held.
+pub(super) struct HeldMessage<'r> {
+    /// Its place in what the caller gave.
+    pub(super) place: usize,
+    pub(super) handle: &'r str,
+    pub(super) attempt: u32,
+    id: &'r str,
+    left: Option<&'r [u8]>,
 }
 
 /// Cuts what is held into chunks of one queue, in their order; what names no queue is stale, and its place is returned.
 pub(super) fn chunks<'r>(held: impl Iterator<Item = (usize, Left<'r>)>) -> (Vec<Held<'r>>, Vec<usize>) {
     let (mut chunks, mut bytes, mut stale) = (Vec::<Held<'r>>::new(), 0, Vec::new());
     for (place, (receipt, left)) in held {
-        let Some((queue, handle)) = receipt.id.rsplit_once(',') else {
+        let Some((handle, queue, id)) = named_in(receipt) else {
             stale.push(place);
             continue;
         };
         bytes += left.map_or(0, <[u8]>::len);
-        let message = (place, handle, receipt.attempt, left);
+        let message = HeldMessage { place, handle, attempt: receipt.attempt, id, left };
         match chunks.last_mut() {
             Some(open) if open.queue.as_str() == queue && open.messages.len() < CHUNK && bytes <= CHUNK_BYTES => {
                 open.messages.push(message);
@@ -183,8 +206,8 @@ pub(super) fn extend<'s>(
 ) -> ScriptInvocation<'s> {
     let mut script = scripts::EXTEND.prepare_invoke();
     script.key(&keys.reserved).key(&keys.held).arg(clock).arg(micros(retry_after));
-    for (_, handle, attempt, _) in &held.messages {
-        script.arg(*handle).arg(*attempt);
+    for message in &held.messages {
+        script.arg(message.handle).arg(message.attempt);
     }
     script
 }
@@ -192,8 +215,8 @@ pub(super) fn extend<'s>(
 pub(super) fn delete<'s>(keys: &QueueKeys, held: &Held<'_>) -> ScriptInvocation<'s> {
     let mut script = scripts::DELETE.prepare_invoke();
     script.key(&keys.reserved).key(&keys.held).key(&keys.shared.ids);
-    for (_, handle, attempt, _) in &held.messages {
-        script.arg(*handle).arg(*attempt);
+    for message in &held.messages {
+        script.arg(message.handle).arg(message.attempt).arg(message.id);
     }
     script
 }
@@ -222,10 +245,10 @@ pub(super) fn bury<'s>(keys: &QueueKeys, held: &Held<'_>, reason: &str, clock: &
 }
 
 fn add_remainders(script: &mut ScriptInvocation<'_>, held: &Held<'_>) {
-    for (_, handle, attempt, left) in &held.messages {
-        script.arg(*handle).arg(*attempt);
+    for message in &held.messages {
+        script.arg(message.handle).arg(message.attempt);
         // Checked to be text when it came in.
-        match left.and_then(|left| std::str::from_utf8(left).ok()) {
+        match message.left.and_then(|left| std::str::from_utf8(left).ok()) {
             Some(left) => {
                 let Encoded { kind, body } = member::encode(left, None);
                 script.arg(kind).arg(left.len()).arg(body);
@@ -245,4 +268,21 @@ pub(super) fn remainders(held: &[Remainder]) -> Result<Vec<Left<'_>>> {
     };
     held.iter().try_for_each(one)?;
     Ok(held.iter().map(|remainder| (&remainder.receipt, remainder.payload.as_deref())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_leads_back_to_handle_queue_and_id() {
+        for (queue, id) in [("audit-logs", "42"), ("{a,b}", "x,y"), ("é,1,", ""), ("", "id")] {
+            let name = QueueName::from_engine(queue.to_owned());
+            let receipt = Receipt { id: held_as("0000000000000001", &name, id.as_bytes()), attempt: 1 };
+            assert_eq!(named_in(&receipt), Some(("0000000000000001", queue, id)));
+        }
+        for id in ["", "handle", "handle,queue", "handle,9,short,id", "handle,1,é,id", "handle,-1,,"] {
+            assert_eq!(named_in(&Receipt { id: id.to_owned(), attempt: 1 }), None, "{id}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ for at = 4, #ARGV, 5 do
   local member, message = find_held(KEYS[1], KEYS[2], ARGV[at], ARGV[at + 1])
   if member then
     redis.call('ZREM', KEYS[1], member)
-    redis.call('ZREM', KEYS[2], ARGV[at])
+    redis.call('ZREM', KEYS[2], claim(ARGV[at], ARGV[at + 1]))
     redis.call('SREM', ids, message.id)
     local name = message.id
     member, message = shrink(member, message, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], KEYS[4], ids)

@@ -109,14 +109,12 @@ end
 -- string can look like a key. Uuid and id tell such jobs apart. Nil for any other, such as one that Laravel's worker has
 -- written anew with its keys in another order.
 local function glance(text)
-  local uuid, tail = string.match(text, '^{"uuid":"([%w-]+)"'), string.sub(text, -300)
-  local from = string.find(tail, '"id":', 1, true)
-  local id, first, last, closed = string.match(tail, '"id":"(%w+)","attempts":()%d+()[^{}%[%]\\]*}()', from)
-  if not uuid or closed ~= #tail + 1 then return nil end
-  local before = #text - #tail
-  return {
-    uuid = uuid, handle = uuid .. '.' .. id, first = before + first, last = before + last - 1, created = created_in(tail),
-  }
+  local uuid, end_from = string.match(text, '^{"uuid":"([%w-]+)"'), math.max(1, #text - 299)
+  local from = string.find(text, '"id":', end_from, true)
+  local id, first, last, closed = string.match(text, '"id":"(%w+)","attempts":()%d+()[^{}%[%]\\]*}()', from or end_from)
+  if not uuid or closed ~= #text + 1 then return nil end
+  local created = last + 1 < #text and created_in(string.sub(text, last)) or nil
+  return { uuid = uuid, handle = uuid .. '.' .. id, first = first, last = last - 1, created = created }
 end
 
 -- A job of Laravel's. One that is not as Laravel writes it is known by all of its bytes but the number of attempts.
@@ -169,11 +167,30 @@ local function find_at(reserved, score, handle, attempts)
   return nil
 end
 
+-- What a reservation is called among those that are held: whoever has taken the message again has another claim.
+local function claim(handle, attempts) return handle .. ' ' .. attempts end
+
 -- The member that is held under a handle for that attempt, if it still is.
 local function find_held(reserved, held, handle, attempts)
-  local score = redis.call('ZSCORE', held, handle)
+  local score = redis.call('ZSCORE', held, claim(handle, attempts))
   if not score then return nil end
   return find_at(reserved, score, handle, attempts)
+end
+
+-- A function that gives so many scores from a time on, a microsecond apart, which no other reservation has: a score leads
+-- to one member. No whole seconds, which are those of Laravel's reservations.
+local function free_scores(held, from, count)
+  while true do
+    local last = redis.call('ZREVRANGEBYSCORE', held, seconds(from + count), seconds(from), 'WITHSCORES', 'LIMIT', 0, 1)
+    if not last[2] then break end
+    from = math.floor(tonumber(last[2]) * 1000000 + 0.5) + 1
+  end
+  local next_one, whole = from, math.ceil(from / 1000000) * 1000000
+  return function()
+    if next_one == whole then next_one = next_one + 1 end
+    next_one = next_one + 1
+    return seconds(next_one - 1)
+  end
 end
 
 -- What a held member is once its payload is replaced by what is left; an empty kind leaves it.

@@ -1,24 +1,44 @@
--- Removes messages that are done. KEYS: reserved, held, ids. ARGV: of each: handle, attempts; a few hundred at the most.
+-- Removes messages that are done. KEYS: reserved, held, ids. ARGV: of each: handle, attempts, id; a few hundred at the most.
 -- Returns the places of those that are stale.
-local handles, stale = {}, {}
-for at = 1, #ARGV, 2 do handles[#handles + 1] = ARGV[at] end
-local scores = redis.call('ZMSCORE', KEYS[2], unpack(handles))
+--
+-- The members are not looked at where none is stale: a score leads to one of them, and whoever has taken a message since has
+-- moved it to another.
+local reserved, held = KEYS[1], KEYS[2]
+local claims, ids, stale = {}, {}, {}
+for at = 1, #ARGV, 3 do
+  claims[#claims + 1], ids[#ids + 1] = claim(ARGV[at], ARGV[at + 1]), ARGV[at + 2]
+end
+local scores = redis.call('ZMSCORE', held, unpack(claims))
 
-local done, members, of_members, ids = {}, {}, {}, {}
-for i = 1, #handles do
-  local handle, member, message = handles[i], nil, nil
-  -- The second of the same settles nothing any more.
-  if scores[i] and not done[handle] then member, message = find_at(KEYS[1], scores[i], handle, ARGV[2 * i]) end
-  if member then
-    done[handle] = true
-    members[#members + 1], of_members[#of_members + 1], ids[#ids + 1] = member, handle, message.id
+-- All at once, if there is nothing else between their scores, not even room for a whole second: those are Laravel's.
+local function remove_all()
+  local first, last
+  for i = 1, #claims do
+    local score = scores[i] and tonumber(scores[i])
+    if not score then return false end
+    if not first or score < tonumber(first) then first = scores[i] end
+    if not last or score > tonumber(last) then last = scores[i] end
+  end
+  if math.floor(tonumber(first)) ~= math.floor(tonumber(last)) then return false end
+  for _, key in ipairs({ reserved, held }) do
+    if redis.call('ZCOUNT', key, first, last) ~= #claims then return false end
+  end
+  redis.call('ZREMRANGEBYSCORE', reserved, first, last)
+  redis.call('ZREMRANGEBYSCORE', held, first, last)
+  redis.call('SREM', KEYS[3], unpack(ids))
+  return true
+end
+if remove_all() then return stale end
+
+for i = 1, #claims do
+  local score = scores[i]
+  -- The second of the same finds nothing any more.
+  local member = score and find_at(reserved, score, ARGV[i * 3 - 2], ARGV[i * 3 - 1])
+  if member and redis.call('ZREM', reserved, member) == 1 then
+    redis.call('ZREM', held, claims[i])
+    redis.call('SREM', KEYS[3], ids[i])
   else
     stale[#stale + 1] = i - 1
   end
-end
-if #members > 0 then
-  redis.call('ZREM', KEYS[1], unpack(members))
-  redis.call('ZREM', KEYS[2], unpack(of_members))
-  redis.call('SREM', KEYS[3], unpack(ids))
 end
 return stale

@@ -6,16 +6,17 @@ begin_when_full(KEYS[2])
 for at = 3, #ARGV, 2 do
   local member = find_held(KEYS[1], KEYS[2], ARGV[at], ARGV[at + 1])
   if member then
-    found[#found + 1] = { handle = ARGV[at], member = member }
+    found[#found + 1] = { handle = ARGV[at], claim = claim(ARGV[at], ARGV[at + 1]), member = member }
   else
     stale[#stale + 1] = (at - 3) / 2
   end
 end
--- A microsecond apart, and in the order in which they were pushed, as when they were reserved.
+-- In the order in which they were pushed, as when they were reserved.
 table.sort(found, function(a, b) return a.handle < b.handle end)
+local next_score = free_scores(KEYS[2], now + retry_after, #found)
 for i = 1, #found do
-  local lapses = seconds(now + retry_after + i - 1)
+  local lapses = next_score()
   redis.call('ZADD', KEYS[1], lapses, found[i].member)
-  redis.call('ZADD', KEYS[2], lapses, found[i].handle)
+  redis.call('ZADD', KEYS[2], lapses, found[i].claim)
 end
 return stale

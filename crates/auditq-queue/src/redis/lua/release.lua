@@ -11,7 +11,7 @@ for at = 4, #ARGV, 5 do
   local member, message = find_held(reserved, held, ARGV[at], ARGV[at + 1])
   if member then
     redis.call('ZREM', reserved, member)
-    redis.call('ZREM', held, ARGV[at])
+    redis.call('ZREM', held, claim(ARGV[at], ARGV[at + 1]))
     member, message = shrink(member, message, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], KEYS[7], KEYS[6])
     if message.ours then
       member = write_ours(message, message.attempts - uncounted, due, string.sub(member, message.body_at))

@@ -2,7 +2,7 @@
 -- KEYS: list, delayed, reserved, notify, held, paused, seq, queues
 -- ARGV: clock, retry after in us, limit, bytes, queue
 -- Returns whether the queue is paused, in how many us there will be something (-1: nothing in sight), and of each
--- message its handle, attempts, time of creation, and member as it was before.
+-- message its handle, attempts, time of creation, id, and member as it was before.
 local list, delayed, reserved, notify, held = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 if redis.call('SISMEMBER', KEYS[6], ARGV[5]) == 1 then return { 1, -1 } end
 begin_when_full(held)
@@ -17,31 +17,33 @@ local function take(member)
   if not message then member, message = adopt(member, KEYS[7], now) end
   message.attempts = math.min(message.attempts, ATTEMPTS_MAX) + 1
   taken = taken + 1
-  messages[taken] = { message = message, member = member }
+  message.member, messages[taken] = member, message
   bytes = bytes - message.bytes
 end
 
--- A microsecond apart, so that a handle leads to one member, and in the order in which they were pushed, so that they
--- lapse in it.
+-- Holds them in the order in which they were pushed, so that they lapse in it: the handles of ours tell, and Laravel's have
+-- come in it.
 local function hold()
-  local sorted = {}
-  for i = 1, taken do sorted[i] = messages[i] end
-  table.sort(sorted, function(a, b) return a.message.handle < b.message.handle end)
+  local sorted, are_ours = {}, true
+  for i = 1, taken do
+    sorted[i], are_ours = messages[i], are_ours and messages[i].ours
+  end
+  if are_ours then table.sort(sorted, function(a, b) return a.handle < b.handle end) end
+  local next_score = free_scores(held, now + retry_after, taken)
   for first = 1, taken, AT_ONCE do
-    local members, handles = {}, {}
+    local members, claims = {}, {}
     for i = first, math.min(taken, first + AT_ONCE - 1) do
-      local message, lapses = sorted[i].message, seconds(now + retry_after + i - 1)
-      local at = #members
-      members[at + 1], members[at + 2] = lapses, with_attempts(sorted[i].member, message, message.attempts)
-      handles[at + 1], handles[at + 2] = lapses, message.handle
+      local message, lapses, at = sorted[i], next_score(), #members
+      members[at + 1], members[at + 2] = lapses, with_attempts(message.member, message, message.attempts)
+      claims[at + 1], claims[at + 2] = lapses, claim(message.handle, digits(message.attempts))
     end
     redis.call('ZADD', reserved, unpack(members))
-    redis.call('ZADD', held, unpack(handles))
+    redis.call('ZADD', held, unpack(claims))
   end
   for i = 1, taken do
-    local message, at = messages[i].message, #answer
+    local message, at = messages[i], #answer
     answer[at + 1], answer[at + 2], answer[at + 3] = message.handle, message.attempts, message.created
-    answer[at + 4] = messages[i].member
+    answer[at + 4], answer[at + 5] = message.id, message.member
   end
 end
 
@@ -71,7 +73,7 @@ if wants_more() then
     local members = redis.call('ZRANGEBYSCORE', reserved, future[i + 1], future[i + 1])
     for j = 1, #members do
       local message = read(members[j])
-      if message and message.handle == future[i] then
+      if message and claim(message.handle, digits(message.attempts)) == future[i] then
         redis.call('ZREM', reserved, members[j])
         take(members[j])
       end
