@@ -145,8 +145,8 @@ pub(crate) fn json_of(bytes: &[u8], limits: &Limits) -> Result<Json, EnvelopeErr
         return Err(EnvelopeError::TooLarge { unit: "bytes", have: bytes.len(), limit: limits.bytes });
     }
     let text = str::from_utf8(bytes).map_err(|error| EnvelopeError::Utf8(error.valid_up_to()))?;
-    // Where all commas and brackets are few enough, it does not matter which of them are in texts.
-    if marks_in(bytes) >= limits.values {
+    // Each value takes a byte at the least.
+    if bytes.len() > limits.values {
         let values = values_in(bytes);
         if values > limits.values {
             return Err(EnvelopeError::TooLarge { unit: "values", have: values, limit: limits.values });
@@ -154,11 +154,6 @@ pub(crate) fn json_of(bytes: &[u8], limits: &Limits) -> Result<Json, EnvelopeErr
     }
     serde_json::from_str(text)
         .map_err(|error| EnvelopeError::Json { offset: offset_of(bytes, &error), problem: without_place(&error) })
-}
-
-/// Commas and opening brackets, in texts too.
-fn marks_in(json: &[u8]) -> usize {
-    json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count()
 }
 
 /// At most as many values as the JSON has: each follows a comma or an opening bracket, or is the whole.

@@ -58,12 +58,16 @@ pub(crate) struct Head {
     pub(crate) ready_from: i64,
     /// No reservation of this second or before has lapsed and been left.
     pub(crate) lapsed_after: i64,
+    /// The second in which the whole queue had no lapsed reservation. Until it is over none lapses, because times are whole
+    /// seconds.
+    none_lapsed_at: Option<i64>,
 }
 
 impl Default for Head {
     /// Nothing is known.
     fn default() -> Self {
-        Self { whole: None, usual: Duration::ZERO, ready_from: i64::MIN, lapsed_after: i64::MIN }
+        let (ready_from, lapsed_after) = (i64::MIN, i64::MIN);
+        Self { whole: None, usual: Duration::ZERO, ready_from, lapsed_after, none_lapsed_at: None }
     }
 }
 
@@ -72,8 +76,13 @@ impl Head {
     pub(crate) fn at(self, time: Time, instant: Instant) -> Self {
         match self.whole {
             Some((searched, until)) if searched <= time.now && instant < until => self,
-            _ => Self { usual: self.usual, ..Self::default() },
+            _ => Self { usual: self.usual, none_lapsed_at: self.none_lapsed_at, ..Self::default() },
         }
+    }
+
+    /// True when a lapsed reservation may be found.
+    pub(crate) fn may_have_lapsed(self, time: Time) -> bool {
+        self.none_lapsed_at != Some(time.now)
     }
 
     /// After a search that began here: nothing that became available before `first` was left, and `none_lapsed` says
@@ -81,7 +90,10 @@ impl Head {
     pub(crate) fn moved_on(self, first: i64, none_lapsed: bool, time: Time) -> Self {
         let ready_from = first.min(time.now.saturating_sub(MARGIN));
         let lapsed_after = if none_lapsed { time.lapsed().saturating_sub(MARGIN) } else { self.lapsed_after };
-        Self { ready_from: self.ready_from.max(ready_from), lapsed_after: self.lapsed_after.max(lapsed_after), ..self }
+        let whole = self.lapsed_after == i64::MIN || !self.may_have_lapsed(time);
+        let none_lapsed_at = (none_lapsed && whole).then_some(time.now);
+        let (ready_from, lapsed_after) = (self.ready_from.max(ready_from), self.lapsed_after.max(lapsed_after));
+        Self { ready_from, lapsed_after, none_lapsed_at, ..self }
     }
 
     /// After a search that began here and took as long as that.
@@ -115,12 +127,24 @@ mod tests {
     }
 
     #[test]
+    fn what_has_lapsed_is_looked_for_once_a_second_unless_something_is_left() {
+        let head = Head::default().moved_on(900, true, time(1_000));
+        assert!(!head.at(time(1_000), Instant::now()).may_have_lapsed(time(1_000)));
+        assert!(head.may_have_lapsed(time(1_001)) && head.may_have_lapsed(time(999)));
+        assert!(!head.moved_on(900, true, time(1_000)).may_have_lapsed(time(1_000)));
+        assert!(head.moved_on(900, false, time(1_000)).may_have_lapsed(time(1_000)));
+        // That search was not of the whole queue.
+        assert!(head.moved_on(900, true, time(1_001)).may_have_lapsed(time(1_001)));
+    }
+
+    #[test]
     fn the_whole_queue_is_searched_again_when_that_is_paid_for_or_the_clock_goes_back() {
         let began = Instant::now();
         let head = Head::default().moved_on(i64::MAX, true, time(1_000)).paid(MS * 100, time(1_000), began);
         assert_ne!(head.at(time(1_004), began + MS * 4_999), Head::default());
-        assert_eq!(head.at(time(1_005), began + MS * 5_000), Head::default());
-        assert_eq!(head.at(time(999), began), Head::default());
+        let nothing = Head { none_lapsed_at: Some(1_000), ..Head::default() };
+        assert_eq!(head.at(time(1_005), began + MS * 5_000), nothing);
+        assert_eq!(head.at(time(999), began), nothing);
     }
 
     #[test]

@@ -106,22 +106,25 @@ pub(super) async fn take(
             break;
         }
         let head = heads.remove(queue).unwrap_or_default().at(time, began);
-        let found = available(connection, queue, room, (head, time)).await?;
+        let small = (RESERVED_BYTES_MAX - bytes) / room;
+        let mut found = available(connection, (queue, attempts_max), (room, small), (head, time)).await?;
         let cost = began.elapsed();
-        let ids: Vec<u64> = found.lapsed.iter().copied().chain(found.ready.iter().map(|row| row.1)).collect();
+        let ids: Vec<u64> = found.lapsed.iter().copied().chain(found.ready.iter().map(|row| row.id)).collect();
         let mut rows = Vec::with_capacity(ids.len());
         while rows.len() < ids.len() && bytes < RESERVED_BYTES_MAX {
-            // As many as will fit if they are as large as those before.
-            let step = (RESERVED_BYTES_MAX - bytes) / (bytes / taken.len().max(1)).max(1 << 10);
-            let end = ids.len().min(rows.len() + if taken.is_empty() { READ_FIRST } else { step.max(1) });
-            for (id, message) in read_rows(connection, &ids[rows.len()..end], queue, attempts_max).await? {
-                if bytes >= RESERVED_BYTES_MAX {
-                    break;
-                }
-                bytes += message.payload.len();
-                rows.push(id);
-                taken.push(message);
+            let id = ids[rows.len()];
+            if !found.messages.contains_key(&id) {
+                // As many as will fit if they are as large as those before.
+                let step = (RESERVED_BYTES_MAX - bytes) / (bytes / taken.len().max(1)).max(1 << 10);
+                let step = if taken.is_empty() { READ_FIRST } else { step.max(1) };
+                let unread = ids[rows.len()..].iter().copied().filter(|id| !found.messages.contains_key(id));
+                let unread: Vec<u64> = unread.take(step).collect();
+                found.messages.extend(read_rows(connection, &unread, queue, attempts_max).await?);
             }
+            let Some(message) = found.messages.remove(&id) else { break };
+            bytes += message.payload.len();
+            rows.push(id);
+            taken.push(message);
         }
         let (first, none_lapsed) = found.left(rows.len(), room);
         heads.insert((*queue).clone(), head.moved_on(first, none_lapsed, time).paid(cost, time, Instant::now()));
@@ -133,8 +136,16 @@ pub(super) async fn take(
 /// Rows that can be reserved, in their order.
 struct Found {
     lapsed: Vec<u64>,
-    /// Each with the second since which it has been available.
-    ready: Vec<(i64, u64)>,
+    ready: Vec<Ready>,
+    /// Those that have been read, by their rows.
+    messages: HashMap<u64, Reserved>,
+}
+
+/// A row that is ready.
+struct Ready {
+    id: u64,
+    /// The second since which it has been available.
+    since: i64,
 }
 
 impl Found {
@@ -145,23 +156,35 @@ impl Found {
             return (i64::MIN, false);
         };
         let last = self.ready.last().filter(|_| taken == room);
-        (self.ready.get(ready).or(last).map_or(i64::MAX, |row| row.0), true)
+        (self.ready.get(ready).or(last).map_or(i64::MAX, |row| row.since), true)
     }
 }
 
-/// The rows that can be reserved, lapsed reservations first, locked. Those that others have locked are passed over.
+/// The rows that can be reserved, lapsed reservations first, locked. Those that others have locked are passed over. Of ready
+/// ones the messages are read whose payloads have `small` bytes at the most.
 async fn available(
     connection: &mut Conn,
-    queue: &QueueName,
-    limit: usize,
+    (queue, attempts_max): (&QueueName, u32),
+    (limit, small): (usize, usize),
     (head, time): (Head, Time),
 ) -> Result<Found> {
-    let queue = queue.as_str();
-    let rows = (queue, head.lapsed_after, time.lapsed(), time.impossible(), limit as u64);
-    let mut found = Found { lapsed: connection.exec(LAPSED, rows).await?, ready: Vec::new() };
+    let mut found = Found { lapsed: Vec::new(), ready: Vec::new(), messages: HashMap::new() };
+    if head.may_have_lapsed(time) {
+        let rows = (queue.as_str(), head.lapsed_after, time.lapsed(), time.impossible(), limit as u64);
+        found.lapsed = connection.exec(LAPSED, rows).await?;
+    }
     if found.lapsed.len() < limit {
         let left = (limit - found.lapsed.len()) as u64;
-        found.ready = connection.exec(READY, (queue, head.ready_from, time.now, left)).await?;
+        let ready = (small as u64, queue.as_str(), head.ready_from, time.now, left);
+        for mut row in connection.exec::<Row, _, _>(READY, ready).await? {
+            let since = cell(&mut row, 4).unwrap_or(i64::MIN);
+            let is_read = !matches!(row.as_ref(3), Some(Value::NULL));
+            let (id, message) = read(row, queue, attempts_max);
+            found.ready.push(Ready { id, since });
+            if is_read {
+                found.messages.insert(id, message);
+            }
+        }
     }
     Ok(found)
 }
@@ -171,11 +194,11 @@ const LAPSED: &str = "SELECT id FROM jobs FORCE INDEX (auditq_jobs_ready) \
      WHERE queue = ? AND (reserved_at > ? AND reserved_at <= ? OR reserved_at > ?) \
      ORDER BY reserved_at, available_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
 
-const READY: &str = "SELECT available_at, id FROM jobs FORCE INDEX (auditq_jobs_ready) \
+const READY: &str = "SELECT id, attempts, created_at, IF(LENGTH(payload) <= ?, payload, NULL), available_at FROM jobs FORCE INDEX (auditq_jobs_ready) \
      WHERE queue = ? AND reserved_at IS NULL AND available_at >= ? AND available_at <= ? \
      ORDER BY available_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
 
-/// Reads locked rows, in the order of `ids`, as they will be once they are reserved.
+/// Reads locked rows as they will be once they are reserved.
 async fn read_rows(
     connection: &mut Conn,
     ids: &[u64],
@@ -184,12 +207,12 @@ async fn read_rows(
 ) -> Result<Vec<(u64, Reserved)>> {
     let mut sorted = ids.to_vec();
     sorted.sort_unstable();
-    let mut found: HashMap<u64, Reserved> = HashMap::with_capacity(ids.len());
+    let mut found = Vec::with_capacity(ids.len());
     for some in among("id", &sorted) {
         let sql = format!("SELECT id, attempts, created_at, payload FROM jobs FORCE INDEX (PRIMARY) WHERE {some}");
         found.extend(connection.query::<Row, _>(sql).await?.into_iter().map(|row| read(row, queue, attempts_max)));
     }
-    Ok(ids.iter().filter_map(|id| found.remove_entry(id)).collect())
+    Ok(found)
 }
 
 async fn reserve_rows(connection: &mut Conn, mut rows: Vec<u64>, attempts_max: u32, time: Time) -> Result<()> {
