@@ -7,7 +7,7 @@ use crate::application::Settings;
 use crate::error::ConfigError;
 use crate::file::Given;
 use crate::sections::{Durability, Layout, Secret};
-use crate::url::EngineUrl;
+use crate::url::{EngineUrl, Scheme};
 
 /// The variables that auditq reads; any other `AUDITQ_*` is taken for a misspelling.
 const KNOWN: &[&str] = &[
@@ -100,6 +100,11 @@ impl Environment {
         if !given.has("worker", "batch") {
             // A job holds one statement where a message of auditq's holds hundreds.
             config.worker.batch = 1_000;
+        }
+        let on_server = matches!(config.queue.url.scheme(), Scheme::Mysql | Scheme::Postgres);
+        if on_server && !given.has("worker", "workers") {
+            // While one waits for the server's disk, others can go on.
+            config.worker.workers = 4;
         }
         if !given.has("store", "layout") {
             config.store.layout = Layout::Laravel;

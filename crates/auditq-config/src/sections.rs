@@ -315,7 +315,8 @@ pub enum Partitions {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Worker {
-    /// Workers in one process: while one waits for the disk, the other reads what comes next. Defaults to 2.
+    /// Workers in one process: while one waits for the disk, the other reads what comes next. Defaults to 2, and to
+    /// 4 for Laravel's jobs on a database server, whose disk they wait for.
     pub workers: usize,
     /// How often a message is tried; 0 is without limit. Defaults to 3.
     pub tries: u32,

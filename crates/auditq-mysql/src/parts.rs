@@ -1,7 +1,8 @@
 use std::ops::Range;
 
-/// How many rows one statement may have. A few sizes, so that each is prepared once for a connection.
-const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
+/// How many rows one statement may have. A few sizes, so that each is prepared once for a connection; the first is what a
+/// worker takes of Laravel's jobs at a time.
+const ROWS: [usize; 6] = [1_000, 256, 64, 16, 4, 1];
 
 /// Cuts rows of these sizes in bytes into statements of a few counts of rows; each fits into a packet of so many bytes,
 /// unless it is of one row.
@@ -34,6 +35,7 @@ mod tests {
         assert_eq!(counts(0, 10, 1 << 24), [0_usize; 0]);
         assert_eq!(counts(600, 10, 1 << 24), [256, 256, 64, 16, 4, 4]);
         assert_eq!(counts(3, 10, 1 << 24), [1, 1, 1]);
+        assert_eq!(counts(1_001, 10, 1 << 24), [1_000, 1]);
     }
 
     #[test]

@@ -58,9 +58,9 @@ pub(crate) struct Head {
     pub(crate) ready_from: i64,
     /// No reservation of this second or before has lapsed and been left.
     pub(crate) lapsed_after: i64,
-    /// The second in which the whole queue had no lapsed reservation. Until it is over none lapses, because times are whole
-    /// seconds.
-    none_lapsed_at: Option<i64>,
+    /// The second in which no lapsed reservation was found, and whether the whole queue was searched for them. Until it is
+    /// over none lapses, because times are whole seconds.
+    none_lapsed_at: Option<(i64, bool)>,
 }
 
 impl Default for Head {
@@ -76,13 +76,16 @@ impl Head {
     pub(crate) fn at(self, time: Time, instant: Instant) -> Self {
         match self.whole {
             Some((searched, until)) if searched <= time.now && instant < until => self,
-            _ => Self { usual: self.usual, none_lapsed_at: self.none_lapsed_at, ..Self::default() },
+            _ => {
+                let none_lapsed_at = self.none_lapsed_at.filter(|(_, whole)| *whole);
+                Self { usual: self.usual, none_lapsed_at, ..Self::default() }
+            }
         }
     }
 
-    /// True when a lapsed reservation may be found.
+    /// True when a lapsed reservation may be found. To look for one is to read what is left of all later ones.
     pub(crate) fn may_have_lapsed(self, time: Time) -> bool {
-        self.none_lapsed_at != Some(time.now)
+        self.none_lapsed_at.is_none_or(|(second, _)| second != time.now)
     }
 
     /// After a search that began here: nothing that became available before `first` was left, and `none_lapsed` says
@@ -90,8 +93,11 @@ impl Head {
     pub(crate) fn moved_on(self, first: i64, none_lapsed: bool, time: Time) -> Self {
         let ready_from = first.min(time.now.saturating_sub(MARGIN));
         let lapsed_after = if none_lapsed { time.lapsed().saturating_sub(MARGIN) } else { self.lapsed_after };
-        let whole = self.lapsed_after == i64::MIN || !self.may_have_lapsed(time);
-        let none_lapsed_at = (none_lapsed && whole).then_some(time.now);
+        let none_lapsed_at = match self.none_lapsed_at {
+            _ if !none_lapsed => None,
+            known if !self.may_have_lapsed(time) => known,
+            _ => Some((time.now, self.lapsed_after == i64::MIN)),
+        };
         let (ready_from, lapsed_after) = (self.ready_from.max(ready_from), self.lapsed_after.max(lapsed_after));
         Self { ready_from, lapsed_after, none_lapsed_at, ..self }
     }
@@ -128,13 +134,18 @@ mod tests {
 
     #[test]
     fn what_has_lapsed_is_looked_for_once_a_second_unless_something_is_left() {
-        let head = Head::default().moved_on(900, true, time(1_000));
-        assert!(!head.at(time(1_000), Instant::now()).may_have_lapsed(time(1_000)));
+        let (began, forgotten) = (Instant::now(), Instant::now() + GOOD_FOR_MAX);
+        let head = Head::default().moved_on(900, true, time(1_000)).paid(MS * 1_000, time(1_000), began);
         assert!(head.may_have_lapsed(time(1_001)) && head.may_have_lapsed(time(999)));
-        assert!(!head.moved_on(900, true, time(1_000)).may_have_lapsed(time(1_000)));
         assert!(head.moved_on(900, false, time(1_000)).may_have_lapsed(time(1_000)));
-        // That search was not of the whole queue.
-        assert!(head.moved_on(900, true, time(1_001)).may_have_lapsed(time(1_001)));
+        for same_second in [head, head.moved_on(900, true, time(1_000))] {
+            assert!(!same_second.may_have_lapsed(time(1_000)));
+            assert!(!same_second.at(time(1_000), forgotten).may_have_lapsed(time(1_000)));
+        }
+        // What began at the head is worth as much as the head.
+        let next = head.at(time(1_001), began).moved_on(900, true, time(1_001));
+        assert!(!next.at(time(1_001), began).may_have_lapsed(time(1_001)));
+        assert!(next.at(time(1_001), forgotten).may_have_lapsed(time(1_001)));
     }
 
     #[test]
@@ -142,7 +153,7 @@ mod tests {
         let began = Instant::now();
         let head = Head::default().moved_on(i64::MAX, true, time(1_000)).paid(MS * 100, time(1_000), began);
         assert_ne!(head.at(time(1_004), began + MS * 4_999), Head::default());
-        let nothing = Head { none_lapsed_at: Some(1_000), ..Head::default() };
+        let nothing = Head { none_lapsed_at: Some((1_000, true)), ..Head::default() };
         assert_eq!(head.at(time(1_005), began + MS * 5_000), nothing);
         assert_eq!(head.at(time(999), began), nothing);
     }

@@ -269,6 +269,22 @@ fn jobs_on_a_connection_of_their_own_need_their_url() {
     assert!(error_of("", &[laravel]).contains("REDIS_QUEUE_CONNECTION is \"jobs\""));
 }
 
+#[test]
+fn more_workers_take_jobs_from_a_database_server_unless_their_number_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("artisan"), "").unwrap();
+    let laravel = ("AUDITQ_LARAVEL", folder.path().to_str().unwrap());
+    let workers = |text: &str, env: &str| {
+        std::fs::write(folder.path().join(".env"), env).unwrap();
+        load(text, &[laravel]).unwrap().worker.workers
+    };
+    assert_eq!(workers("", "DB_CONNECTION=mysql\nQUEUE_CONNECTION=database\n"), 4);
+    assert_eq!(workers("", "DB_CONNECTION=pgsql\nQUEUE_CONNECTION=database\n"), 4);
+    assert_eq!(workers("", "DB_CONNECTION=mysql\nQUEUE_CONNECTION=redis\n"), 2);
+    assert_eq!(workers("", "DB_CONNECTION=sqlite\nDB_DATABASE=a.sqlite\nQUEUE_CONNECTION=database\n"), 2);
+    assert_eq!(workers("[worker]\nworkers = 1\n", "DB_CONNECTION=mysql\nQUEUE_CONNECTION=database\n"), 1);
+}
+
 /// In its `config/app.php`; of a variable that it does not ask for its `.env` says nothing.
 #[test]
 fn the_zone_of_an_application_is_the_one_that_it_uses() {

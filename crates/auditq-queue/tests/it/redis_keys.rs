@@ -102,7 +102,8 @@ async fn a_job_that_laravel_pushed_keeps_every_byte_but_its_attempts() {
     assert_eq!(oldest, Some(Duration::from_secs(10)), "by its createdAt");
     let taken = app.reserve_one().await;
     assert_eq!((&taken.payload[..], taken.attempts, taken.created_at), (JOB.as_bytes(), 1, 1_699_999_990));
-    assert_eq!(app.set(":reserved"), [(with_attempts(1), 1_700_000_090.0)]);
+    // Never a whole second, which is how Laravel's own reservations are told from ours.
+    assert_eq!(app.set(":reserved"), [(with_attempts(1), 1_700_000_090.000_001)]);
     app.queue.release(&[Remainder::whole(taken.receipt.clone())], Duration::from_secs(7)).await.unwrap();
     assert_eq!(app.set(":delayed"), [(with_attempts(1), 1_700_000_007.0)]);
     app.clock.advance(Duration::from_secs(7));
@@ -115,6 +116,65 @@ async fn a_job_that_laravel_pushed_keeps_every_byte_but_its_attempts() {
     assert_eq!((failed.len(), failed[0].id.as_str(), failed[0].payload_bytes), (1, "0b2c-1", JOB.len() as u64));
     assert_eq!(app.queue.retry(&Selection::all()).await.unwrap(), 1);
     assert_eq!(app.list(), [JOB.as_bytes()]);
+}
+
+/// What is done is removed by its score alone, so that no two reservations may have the same.
+#[tokio::test]
+async fn no_two_reservations_of_one_instant_have_the_same_score() {
+    let mut app = App::new().await;
+    let other = redis_in(&app.keys.url(), Some(Arc::clone(&app.clock) as _)).await;
+    app.queue.push(&(0..6).map(message).collect::<Vec<_>>()).await.unwrap();
+    let mine = app.queue.reserve(&[name("audit")], 3).await.unwrap();
+    let theirs = other.reserve(&[name("audit")], 3).await.unwrap();
+    let receipts = |taken: &[Reserved]| taken.iter().map(|message| message.receipt.clone()).collect::<Vec<_>>();
+    let (mine, theirs) = (receipts(&mine), receipts(&theirs));
+    assert_eq!(app.queue.extend(&mine).await.unwrap(), []);
+    let scores: BTreeSet<u64> = app.set(":reserved").into_iter().map(|(_, score)| score.to_bits()).collect();
+    assert_eq!(scores.len(), 6);
+    assert_eq!(app.queue.delete(&mine).await.unwrap(), []);
+    assert_eq!(app.queue.delete(&mine).await.unwrap(), mine);
+    assert_eq!(app.sizes().await, [0, 0, 3, 0]);
+    // One of them twice, and one that is no more.
+    let mixed = [&theirs[..], &theirs[..1], &mine[..1]].concat();
+    assert_eq!(other.delete(&mixed).await.unwrap(), mixed[3..]);
+    assert_eq!(app.sizes().await, [0; 4]);
+
+    // Whatever becomes of a reservation, nothing is left of it.
+    app.queue.push(&(6..9).map(message).collect::<Vec<_>>()).await.unwrap();
+    let taken = receipts(&app.reserve().await);
+    app.queue.release(&[Remainder::whole(taken[0].clone())], Duration::ZERO).await.unwrap();
+    app.queue.bury(&[Remainder::whole(taken[1].clone())], "no").await.unwrap();
+    assert_eq!(app.queue.clear(&name("audit")).await.unwrap(), 2);
+    assert!(!app.keys.all().contains(&app.keys.key("auditq:held:audit")));
+}
+
+#[tokio::test]
+async fn a_job_that_laravel_holds_stays_when_ours_around_it_are_done() {
+    let mut app = App::new().await;
+    app.clock.advance(Duration::from_micros(999_999));
+    for gone in [false, true] {
+        app.push(JOB.as_bytes());
+        // Laravel's, for the whole second that lies between the scores of ours.
+        let (_, theirs) = app.pop();
+        let whole = auditq_queue::Clock::now(&*app.clock).as_secs() + 91;
+        let reserved = app.key(":reserved");
+        app.laravel.zadd::<_, _, _, ()>(&reserved, &theirs, whole).unwrap();
+        let numbers = if gone { 10..13 } else { 0..3 };
+        app.queue.push(&numbers.map(message).collect::<Vec<_>>()).await.unwrap();
+        let taken = app.reserve().await;
+        let receipts: Vec<_> = taken.into_iter().map(|message| message.receipt).collect();
+        assert_eq!(receipts.len(), 3);
+        let mut stale = Vec::new();
+        if gone {
+            // As when Laravel has moved it back, so that as many are there as are done.
+            let first = app.set(":reserved").into_iter().next().unwrap().0;
+            app.laravel.zrem::<_, _, ()>(&reserved, first).unwrap();
+            stale = vec![receipts[0].clone()];
+        }
+        assert_eq!(app.queue.delete(&receipts).await.unwrap(), stale);
+        assert_eq!(app.set(":reserved"), [(String::from_utf8(theirs.clone()).unwrap(), whole as f64)]);
+        app.laravel.zrem::<_, _, ()>(&reserved, &theirs).unwrap();
+    }
 }
 
 /// Our own are JSON with an integer `attempts`, which is all that Laravel's pop needs not to destroy them.

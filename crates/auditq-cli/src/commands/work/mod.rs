@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Queues to take messages from, earlier ones first [default: queue.name, or audit-logs]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     queue: Vec<QueueName>,
-    /// Workers in this process [default: 2]
+    /// Workers in this process [default: 2; 4 for Laravel's jobs on a database server]
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
     /// How often an event that the store refuses is tried before it is kept as failed; 0 is for ever [default: 3]

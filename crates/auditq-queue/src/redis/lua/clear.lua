@@ -6,7 +6,7 @@ local function drop(member)
   local message = read(member)
   if message then
     redis.call('SREM', KEYS[6], message.id)
-    redis.call('ZREM', KEYS[5], message.handle)
+    redis.call('ZREM', KEYS[5], claim(message.handle, digits(message.attempts)))
   end
   dropped, bytes = dropped + 1, bytes - #member
 end

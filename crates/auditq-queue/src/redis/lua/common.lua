@@ -111,17 +111,20 @@ end
 local function glance(text)
   local uuid, end_from = string.match(text, '^{"uuid":"([%w-]+)"'), math.max(1, #text - 299)
   local from = string.find(text, '"id":', end_from, true)
-  local id, first, last, closed = string.match(text, '"id":"(%w+)","attempts":()%d+()[^{}%[%]\\]*}()', from or end_from)
+  local id, first, attempts, last, closed =
+    string.match(text, '"id":"(%w+)","attempts":()(%d+)()[^{}%[%]\\]*}()', from or end_from)
   if not uuid or closed ~= #text + 1 then return nil end
-  local created = last + 1 < #text and created_in(string.sub(text, last)) or nil
-  return { uuid = uuid, handle = uuid .. '.' .. id, first = first, last = last - 1, created = created }
+  local created = last < #text and created_in(string.sub(text, last)) or nil
+  return {
+    uuid = uuid, handle = uuid .. '.' .. id, first = first, last = last - 1, attempts = attempts, created = created,
+  }
 end
 
 -- A job of Laravel's. One that is not as Laravel writes it is known by all of its bytes but the number of attempts.
 local function read_laravels(member)
   local found = glance(member) or scan(member)
   if not found then return nil end
-  local attempts = tonumber(string.sub(member, found.first, found.last))
+  local attempts = tonumber(found.attempts or string.sub(member, found.first, found.last))
   local handle = found.handle or
     redis.sha1hex(string.sub(member, 1, found.first - 1) .. '#' .. string.sub(member, found.last + 1))
   local id = found.uuid or found.id
