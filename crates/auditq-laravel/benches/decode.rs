@@ -3,6 +3,8 @@
 //! FILE holds a JSON array of payloads, as they stand in a queue; without one, the payloads of `tests/fixtures` are read.
 //! Prints microseconds a job, the best of ten rounds, because a machine's other work only adds.
 
+#![expect(clippy::print_stdout, reason = "its purpose is to print")]
+
 use std::error::Error;
 use std::hint::black_box;
 use std::path::Path;

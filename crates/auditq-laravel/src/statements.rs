@@ -11,10 +11,13 @@ const STATEMENTS_MAX: usize = 2_000;
 /// Longer ones are mostly made for one use.
 const SQL_BYTES_MAX: usize = 4 * 1024;
 
+/// By their texts; each with the engine for which it was read.
+type Known = HashMap<Box<[u8]>, (System, Arc<Statement>)>;
+
 /// Statements as they were read under one [`Mapping`](crate::Mapping).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Statements {
-    known: Arc<Mutex<HashMap<Box<[u8]>, (System, Arc<Statement>)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Statements {

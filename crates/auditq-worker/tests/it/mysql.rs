@@ -215,8 +215,9 @@ async fn connections_that_are_killed_again_and_again_lose_and_double_nothing() {
     for ended in workers.join_all().await {
         ended.unwrap();
     }
-    // A reservation whose answer was lost comes back when it lapses; here by hand.
+    // A reservation whose answer was lost comes back when it lapses; here by hand. Such are looked for once a second.
     world.database.run("UPDATE jobs SET reserved_at = 1").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     world.worker(9).run().await.unwrap();
     assert_eq!(world.stored().await, (0..2_000).collect::<Vec<_>>());
     assert_eq!(world.waiting().await, 0);

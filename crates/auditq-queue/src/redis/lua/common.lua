@@ -97,11 +97,11 @@ local function scan(text)
   return nil
 end
 
--- When a job was pushed, from the end of it.
-local function created_in(tail)
-  local _, to = string.find(tail, '"createdAt":', 1, true)
-  if not to then _, to = string.find(tail, '"pushedAt":"', 1, true) end
-  return to and string.match(tail, '^(%d+)[^{}%[%]\\]*}$', to + 1)
+-- When a job was pushed, from the end of it that begins at `from`.
+local function created_in(text, from)
+  local _, to = string.find(text, '"createdAt":', from, true)
+  if not to then _, to = string.find(text, '"pushedAt":"', from, true) end
+  return to and string.match(text, '^(%d+)[^{}%[%]\\]*}$', to + 1)
 end
 
 -- The same for a job as Laravel writes it: `uuid` comes first, `id` stands before `attempts`, and behind that are nothing
@@ -114,9 +114,9 @@ local function glance(text)
   local id, first, attempts, last, closed =
     string.match(text, '"id":"(%w+)","attempts":()(%d+)()[^{}%[%]\\]*}()', from or end_from)
   if not uuid or closed ~= #text + 1 then return nil end
-  local created = last < #text and created_in(string.sub(text, last)) or nil
   return {
-    uuid = uuid, handle = uuid .. '.' .. id, first = first, last = last - 1, attempts = attempts, created = created,
+    uuid = uuid, handle = uuid .. '.' .. id, first = first, last = last - 1, attempts = attempts,
+    created = created_in(text, end_from),
   }
 end
 
