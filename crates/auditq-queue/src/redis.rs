@@ -4,9 +4,9 @@
 //! a list of tokens to block on. What Laravel has no key for lives under `auditq:`. Each operation is a script that moves
 //! many messages in one atomic step: there is no instant at which a message is popped and not reserved.
 //!
-//! A receipt is fenced by the message's handle and its attempts, which a member carries in itself. Times are the server's,
-//! in microseconds. Messages whose queues share a hash tag (`{audit-logs}`), or have none, are pushed all or none, and
-//! known by their ids among each other.
+//! A receipt is fenced by the message's handle and its attempts, which a member carries in itself and under which its score
+//! is known; no two reservations have the same score. Times are the server's, in microseconds. Messages whose queues share a
+//! hash tag (`{audit-logs}`), or have none, are pushed all or none, and known by their ids among each other.
 
 mod admin;
 mod cache;

@@ -22,7 +22,7 @@ pub(super) struct QueueKeys {
     pub(super) delayed: String,
     pub(super) reserved: String,
     pub(super) notify: String,
-    /// Which messages are reserved by this driver, and until when: handles by score.
+    /// Which messages are reserved by this driver, and until when: claims (handle and attempt) by score.
     pub(super) held: String,
     /// The failed messages of this queue: ids by number.
     pub(super) failed: String,
