@@ -4,14 +4,18 @@ use std::ops::Range;
 /// worker takes of Laravel's jobs at a time.
 const ROWS: [usize; 6] = [1_000, 256, 64, 16, 4, 1];
 
-/// Cuts rows of these sizes in bytes into statements of a few counts of rows; each fits into a packet of so many bytes,
-/// unless it is of one row.
-pub fn parts(sizes: &[usize], packet: usize) -> impl Iterator<Item = Range<usize>> + Send {
+/// How many values the servers take in one statement.
+const VALUES_MAX: usize = 65_535;
+
+/// Cuts rows of these sizes in bytes and of so many `columns` into statements of a few counts of rows; each fits into a
+/// packet of so many bytes, unless it is of one row.
+pub fn parts(sizes: &[usize], columns: usize, packet: usize) -> impl Iterator<Item = Range<usize>> + Send {
     let mut begin = 0;
+    let rows_max = (VALUES_MAX / columns.max(1)).min(ROWS[0]);
     std::iter::from_fn(move || {
         let left = &sizes[begin..];
         let mut bytes = 0;
-        let fitting = left.iter().take(ROWS[0]).take_while(|size| {
+        let fitting = left.iter().take(rows_max).take_while(|size| {
             bytes += *size;
             bytes <= packet
         });
@@ -27,7 +31,7 @@ mod tests {
     use super::*;
 
     fn counts(rows: usize, bytes: usize, packet: usize) -> Vec<usize> {
-        parts(&vec![bytes; rows], packet).map(|part| part.len()).collect()
+        parts(&vec![bytes; rows], 42, packet).map(|part| part.len()).collect()
     }
 
     #[test]
@@ -36,6 +40,14 @@ mod tests {
         assert_eq!(counts(600, 10, 1 << 24), [256, 256, 64, 16, 4, 4]);
         assert_eq!(counts(3, 10, 1 << 24), [1, 1, 1]);
         assert_eq!(counts(1_001, 10, 1 << 24), [1_000, 1]);
+    }
+
+    #[test]
+    fn no_statement_has_more_values_than_the_servers_take() {
+        let counts = |columns| parts(&vec![10; 1_000], columns, 1 << 24).map(|part| part.len()).collect::<Vec<_>>();
+        assert_eq!(counts(65), [1_000]);
+        assert_eq!(counts(66)[0], 256);
+        assert_eq!(counts(1_017)[0], 64);
     }
 
     #[test]

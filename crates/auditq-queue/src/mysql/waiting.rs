@@ -32,7 +32,7 @@ pub(super) async fn add(
         batch.iter().filter(|message| !known.contains(&message.id) && seen.insert(&message.id)).collect();
     let step: u64 = connection.query_first("SELECT @@auto_increment_increment").await?.unwrap_or(1);
     let sizes: Vec<usize> = new.iter().map(|message| message.payload.len() + 1_100).collect();
-    for part in parts(&sizes, packet) {
+    for part in parts(&sizes, 4, packet) {
         let messages = &new[part];
         let rows = vec!["(?, ?, 0, NULL, ?, ?)"; messages.len()].join(", ");
         let sql =
@@ -59,7 +59,7 @@ pub(super) async fn add(
 async fn known_of(connection: &mut Conn, batch: &[NewMessage], connection_name: &str) -> Result<HashSet<MessageId>> {
     let (mut known, mut left_over) = (HashSet::new(), Vec::new());
     let ids: Vec<&str> = batch.iter().map(|message| message.id.as_str()).collect();
-    for part in parts(&vec![1; ids.len()], usize::MAX) {
+    for part in parts(&vec![1; ids.len()], 1, usize::MAX) {
         let ids = &ids[part];
         let places = vec!["?"; ids.len()].join(", ");
         let waiting = format!(

@@ -42,7 +42,7 @@ async fn insert_events(connection: &mut Conn, events: &[Event], packet: usize, n
         sizes.push(bytes_of(&values[begin..]));
     }
     let mut values = values.into_iter();
-    for part in parts(&sizes, packet) {
+    for part in parts(&sizes, rows::COLUMNS.len(), packet) {
         let events = &events[part.clone()];
         if sizes[part].iter().sum::<usize>() > packet {
             // The server closes the connection over it, which would look like an outage.

@@ -65,7 +65,7 @@ pub(super) async fn insert_in(connection: &mut Conn, table: &Table, batch: &Batc
     let one = format!("({})", vec!["?"; names.len()].join(", "));
     let sizes: Vec<usize> = rows.rows.iter().map(|row| row.iter().map(bytes_of).sum()).collect();
     let mut stored = 0;
-    for part in parts(&sizes, packet) {
+    for part in parts(&sizes, names.len(), packet) {
         if sizes[part.clone()].iter().sum::<usize>() > packet {
             // The server closes the connection over it, which would look like an outage.
             let id = new[part.start].event_id;
