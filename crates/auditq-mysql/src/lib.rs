@@ -23,3 +23,4 @@ pub use error::{Error, Kind, Result};
 pub use mysql_async;
 pub use parts::parts;
 pub use run::Run;
+pub use server::end_when_silent;

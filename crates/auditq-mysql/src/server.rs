@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -17,6 +18,20 @@ pub(crate) struct Server {
 /// Strict, whatever the server's default: a value that does not fit is an error and is not cut to fit.
 const MODE: &str = "STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION";
 
+/// How long an idle connection is kept, in seconds: a day.
+const IDLE_S: u64 = 86_400;
+
+/// Lets the server end the session, and undo its transaction, once it has heard nothing for so long; `None`: as it is for
+/// every connection. For locks that are not to outlast a process that hangs. A session that was ended is replaced when it is
+/// needed.
+///
+/// # Errors
+/// As the server's.
+pub async fn end_when_silent(connection: &mut Conn, after: Option<Duration>) -> mysql_async::Result<()> {
+    let seconds = after.map_or(IDLE_S, |after| after.as_secs().max(1));
+    connection.query_drop(format!("SET SESSION wait_timeout = {seconds}")).await
+}
+
 /// Sets a new connection up, and checks that the server can do what is asked of it. What its URL had set up already, its
 /// zone, stays.
 pub(crate) async fn set_up(connection: &mut Conn, place: &Arc<str>) -> Result<Server> {
@@ -27,10 +42,10 @@ pub(crate) async fn set_up(connection: &mut Conn, place: &Arc<str>) -> Result<Se
     check_version(&version).map_err(|message| Error::plain(Kind::Misconfigured, CONNECT, place, message))?;
     connection.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.map_err(named)?;
     connection.query_drop("SET NAMES utf8mb4").await.map_err(named)?;
-    // A lock that is not free soon is asked for again; an idle connection is kept for a day.
+    // A lock that is not free soon is asked for again.
     let zone = if connection.opts().setup().is_empty() { "SESSION time_zone = '+00:00', " } else { "" };
     let session = format!(
-        "SET SESSION sql_mode = '{MODE}', {zone}SESSION wait_timeout = 86400, \
+        "SET SESSION sql_mode = '{MODE}', {zone}SESSION wait_timeout = {IDLE_S}, \
          SESSION innodb_lock_wait_timeout = 5, SESSION autocommit = 1"
     );
     connection.query_drop(session).await.map_err(named)?;

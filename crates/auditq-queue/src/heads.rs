@@ -8,7 +8,7 @@
 //! is in its way, many times a second.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::QueueName;
@@ -25,9 +25,16 @@ pub(crate) const MARGIN: i64 = 2;
 /// What a process knows of the beginnings of its queues.
 #[derive(Debug)]
 pub(crate) struct Heads {
-    known: Mutex<HashMap<QueueName, Head>>,
+    known: Mutex<Known>,
     /// Nothing is known by a clock that tests set to and fro.
     by_tests: bool,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    heads: HashMap<QueueName, Head>,
+    /// How often everything was forgotten.
+    forgotten: u64,
 }
 
 impl Heads {
@@ -35,14 +42,45 @@ impl Heads {
         Self { known: Mutex::default(), by_tests: clock.is_some() }
     }
 
-    pub(crate) fn of(&self, queues: &[QueueName]) -> HashMap<QueueName, Head> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.iter().filter_map(|queue| Some((queue.clone(), *known.get(queue)?))).collect()
+    /// A search of these queues begins, in a transaction of its own.
+    pub(crate) fn begin(self: &Arc<Self>, queues: &[QueueName]) -> Search {
+        let known = self.known();
+        let heads = queues.iter().filter_map(|queue| Some((queue.clone(), *known.heads.get(queue)?))).collect();
+        Search { of: Arc::clone(self), heads, forgotten: known.forgotten, is_over: false }
     }
 
-    pub(crate) fn learn(&self, heads: HashMap<QueueName, Head>) {
-        if !self.by_tests {
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).extend(heads);
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A search that has begun. Unless it comes to its end, what it had taken is there again, where others have passed it by
+/// meanwhile: then nothing is known any more.
+#[derive(Debug)]
+pub(crate) struct Search {
+    of: Arc<Heads>,
+    pub(crate) heads: HashMap<QueueName, Head>,
+    forgotten: u64,
+    is_over: bool,
+}
+
+impl Search {
+    /// Its transaction is committed: the next search may begin where this one says.
+    pub(crate) fn end(mut self) {
+        self.is_over = true;
+        let mut known = self.of.known();
+        if !self.of.by_tests && known.forgotten == self.forgotten {
+            known.heads.extend(std::mem::take(&mut self.heads));
+        }
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut known = self.of.known();
+            known.heads.clear();
+            known.forgotten += 1;
         }
     }
 }
@@ -156,6 +194,25 @@ mod tests {
         let nothing = Head { none_lapsed_at: Some((1_000, true)), ..Head::default() };
         assert_eq!(head.at(time(1_005), began + MS * 5_000), nothing);
         assert_eq!(head.at(time(999), began), nothing);
+    }
+
+    #[test]
+    fn what_a_search_took_that_came_to_nothing_is_looked_for_by_a_whole_search() {
+        let (heads, queue) = (Arc::new(Heads::new(None)), QueueName::from_engine("q".to_owned()));
+        let queues = [queue.clone()];
+        let passed = |mut search: Search| {
+            search.heads.insert(queue.clone(), Head { ready_from: 900, ..Head::default() });
+            search.end();
+        };
+        passed(heads.begin(&queues));
+        assert_eq!(heads.begin(&queues).heads[&queue].ready_from, 900);
+        // The one of the line before was dropped.
+        assert!(heads.begin(&queues).heads.is_empty());
+        // Another one had begun, and does not know of what is there again.
+        let other = heads.begin(&queues);
+        drop(heads.begin(&queues));
+        passed(other);
+        assert!(heads.begin(&queues).heads.is_empty());
     }
 
     #[test]

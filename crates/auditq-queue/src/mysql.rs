@@ -17,6 +17,7 @@ mod failed_jobs;
 mod health;
 mod schema;
 mod sizes;
+mod taking;
 mod waiting;
 
 use std::collections::HashMap;
@@ -30,7 +31,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::heads::{Head, Heads};
+use crate::heads::Heads;
 use crate::seconds::Time;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
@@ -39,6 +40,7 @@ use crate::{
 
 use errors::check;
 pub use failed_jobs::MysqlFailedJobs;
+pub use taking::Locked;
 pub use waiting::delete_in;
 
 const DRIVER: &str = "mysql";
@@ -88,7 +90,7 @@ pub struct MysqlQueue {
     /// Counts what this process has made available.
     arrivals: watch::Sender<u64>,
     /// Where the next search of each queue begins.
-    heads: Heads,
+    heads: Arc<Heads>,
     /// What callers knew when they found their queues empty.
     empty: Mutex<HashMap<Vec<QueueName>, Empty>>,
     attempts_max: OnceCell<u32>,
@@ -114,7 +116,7 @@ impl MysqlQueue {
             return Err(Error::new(ErrorKind::Misconfigured, DRIVER, message));
         }
         let (arrivals, _) = watch::channel(0);
-        let heads = Heads::new(options.clock.as_ref());
+        let heads = Arc::new(Heads::new(options.clock.as_ref()));
         Ok(Self { database, options, arrivals, heads, empty: Mutex::default(), attempts_max: OnceCell::new() })
     }
 
@@ -135,21 +137,46 @@ impl MysqlQueue {
         Ok(self.look(connection).await?.0)
     }
 
-    /// What one transaction of a reservation does: messages, or else when there will be one; and where the next search may
-    /// begin once it is committed.
-    async fn take(
+    /// Locks up to `limit` messages in the caller's transaction, those that [`reserve`](Queue::reserve) would take. The
+    /// caller reserves or deletes them in it, and gives them to [`taken`](Self::taken) once it is committed.
+    ///
+    /// A store in the same database takes messages so, stores what they say and deletes them: all or nothing of it.
+    ///
+    /// # Errors
+    /// As the server's; the caller must then undo its transaction.
+    pub async fn lock_in(
         &self,
         connection: &mut Conn,
         queues: &[QueueName],
         limit: usize,
-    ) -> mysql_async::Result<(Vec<Reserved>, HashMap<QueueName, Head>, Option<Duration>)> {
+    ) -> mysql_async::Result<Locked> {
+        let arrivals = *self.arrivals.borrow();
         let (time, paused) = self.look(connection).await?;
         let attempts_max = *self.attempts_max.get_or_try_init(|| schema::attempts_max(connection)).await?;
         let open: Vec<&QueueName> = queues.iter().filter(|queue| !paused.contains(queue)).collect();
-        let mut heads = self.heads.of(queues);
-        let taken = waiting::take(connection, &open, limit, attempts_max, (&mut heads, time)).await?;
-        let due = if taken.is_empty() { waiting::next_due(connection, &open, time).await? } else { None };
-        Ok((taken, heads, due.map(|due| time.until(due))))
+        let search = self.heads.begin(queues);
+        taking::lock_next(connection, &open, (limit, attempts_max), search, (time, arrivals)).await
+    }
+
+    /// The messages, once the transaction that locked them is committed.
+    pub fn taken(&self, queues: &[QueueName], locked: Locked) -> Vec<Reserved> {
+        locked.search.end();
+        if locked.messages.is_empty() {
+            let due = locked.due.and_then(|due| Instant::now().checked_add(due));
+            self.remember_empty(queues, Empty { arrivals: locked.arrivals, due });
+        }
+        locked.messages
+    }
+
+    async fn reserve_in(
+        &self,
+        connection: &mut Conn,
+        queues: &[QueueName],
+        limit: usize,
+    ) -> mysql_async::Result<Locked> {
+        let locked = self.lock_in(connection, queues, limit).await?;
+        locked.reserve_in(connection).await?;
+        Ok(locked)
     }
 
     async fn push_once(&self, batch: &[NewMessage], packet: usize) -> auditq_mysql::Result<()> {
@@ -244,15 +271,9 @@ impl Queue for MysqlQueue {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let arrivals = *self.arrivals.borrow();
         let run = self.database.write("reserve messages");
-        let (reserved, heads, due) = attempt!(run, connection => self.take(connection, queues, limit).await)?;
-        self.heads.learn(heads);
-        if reserved.is_empty() {
-            let due = due.and_then(|due| Instant::now().checked_add(due));
-            self.remember_empty(queues, Empty { arrivals, due });
-        }
-        Ok(reserved)
+        let locked = attempt!(run, connection => self.reserve_in(connection, queues, limit).await)?;
+        Ok(self.taken(queues, locked))
     }
 
     async fn extend(&self, held: &[Receipt]) -> Result<Vec<Receipt>> {

@@ -27,7 +27,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::heads::Heads;
+use crate::heads::{Heads, Search};
 use crate::seconds::Time;
 use crate::{
     Control, Error, ErrorKind, FailedFilter, FailedPage, MessageId, NewMessage, Queue, QueueAdmin, QueueName,
@@ -95,7 +95,7 @@ pub struct PostgresQueue {
     /// Counts what any process says that it has made available; `None` in it where nobody may listen.
     listener: OnceLock<Option<Listener>>,
     /// Where the next search of each queue begins.
-    heads: Heads,
+    heads: Arc<Heads>,
     /// Where the next count of each queue begins, where it is slow.
     beginnings: Mutex<HashMap<QueueName, Beginning>>,
     /// What callers knew when they found their queues empty.
@@ -124,7 +124,7 @@ impl PostgresQueue {
             return Err(Error::new(ErrorKind::Misconfigured, DRIVER, message));
         }
         let (arrivals, _) = watch::channel(0);
-        let heads = Heads::new(options.clock.as_ref());
+        let heads = Arc::new(Heads::new(options.clock.as_ref()));
         Ok(Self {
             database,
             options,
@@ -154,21 +154,21 @@ impl PostgresQueue {
         Ok(self.look(connection).await?.0)
     }
 
-    /// What one transaction of a reservation does: messages, or else when there will be one.
+    /// What one transaction of a reservation does: messages, or else when there will be one; and the search, which ends once
+    /// it is committed.
     async fn take(
         &self,
         connection: &Conn,
         queues: &[QueueName],
         limit: usize,
-    ) -> Worked<(Vec<Reserved>, Option<Duration>)> {
+    ) -> Worked<(Vec<Reserved>, Search, Option<Duration>)> {
         let (time, paused) = self.look(connection).await?;
         let attempts_max = *self.attempts_max.get_or_try_init(|| schema::attempts_max(connection)).await?;
         let open: Vec<&QueueName> = queues.iter().filter(|queue| !paused.contains(queue)).collect();
-        let mut heads = self.heads.of(queues);
-        let taken = waiting::take_all(connection, &open, limit, attempts_max, (&mut heads, time)).await?;
-        self.heads.learn(heads);
+        let mut search = self.heads.begin(queues);
+        let taken = waiting::take_all(connection, &open, limit, attempts_max, (&mut search.heads, time)).await?;
         let due = if taken.is_empty() { waiting::next_due(connection, &open, time).await? } else { None };
-        Ok((taken, due.map(|due| time.until(due))))
+        Ok((taken, search, due.map(|due| time.until(due))))
     }
 
     async fn count(&self, connection: &Conn, queue: &QueueName) -> Worked<QueueSizes> {
@@ -277,7 +277,8 @@ impl Queue for PostgresQueue {
         let arrivals = *self.arrivals.borrow();
         let heard = self.heard().map_or(0, |heard| *heard.borrow());
         let run = self.database.write("reserve messages");
-        let (reserved, due) = attempt!(run, connection => self.take(connection, queues, limit).await)?;
+        let (reserved, search, due) = attempt!(run, connection => self.take(connection, queues, limit).await)?;
+        search.end();
         if reserved.is_empty() {
             let due = due.and_then(|due| Instant::now().checked_add(due));
             self.remember_empty(queues, Empty { arrivals, heard, due });

@@ -37,7 +37,7 @@ pub(crate) enum QueueHome {
     /// None that can be shared.
     Apart,
     #[cfg(feature = "mysql")]
-    Mysql(auditq_mysql::Database),
+    Mysql(Arc<auditq_queue::mysql::MysqlQueue>),
     #[cfg(feature = "postgres")]
     Postgres(auditq_postgres::Database),
     #[cfg(feature = "sqlite")]
@@ -64,8 +64,8 @@ impl Engines {
         let (store, reader, store_home) = open_store(config)?;
         let settlement: Arc<dyn Settlement> = match (queue_home, store_home) {
             #[cfg(feature = "mysql")]
-            (QueueHome::Mysql(queue), StoreHome::Mysql(store)) if queue.is_same(store.database()) => {
-                crate::mysql::one_transaction(store)
+            (QueueHome::Mysql(queue), StoreHome::Mysql(store)) if queue.database().is_same(store.database()) => {
+                crate::mysql::one_transaction(queue, store)
             }
             #[cfg(feature = "postgres")]
             (QueueHome::Postgres(queue), StoreHome::Postgres(store)) if queue.is_same(store.database()) => {
@@ -122,8 +122,7 @@ fn open_queue(config: &Config) -> Result<QueueSide, SettleError> {
         #[cfg(feature = "mysql")]
         Scheme::Mysql => {
             let queue = Arc::new(crate::mysql::open_queue(section, wall(config)?)?);
-            let home = QueueHome::Mysql(queue.database().clone());
-            Ok((queue.clone(), queue, home))
+            Ok((queue.clone(), queue.clone(), QueueHome::Mysql(queue)))
         }
         #[cfg(feature = "postgres")]
         Scheme::Postgres => {

@@ -35,7 +35,7 @@ pub use limits::{Budget, Limits, resident_bytes};
 pub use observer::{Observer, StopReason, WorkEvent};
 pub use retry::{Decision, Failure, RetryPolicy};
 pub use runner::{RunError, Runner, Running};
-pub use settlement::{SettleError, Settled, Settlement, StoreThenDelete};
+pub use settlement::{Next, Rows, SettleError, SettleNext, Settled, Settlement, StoreThenDelete};
 pub use shutdown::Shutdown;
 pub use signs::Closed;
 pub use worker::{Worker, WorkerOptions};

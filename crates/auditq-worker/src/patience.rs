@@ -32,7 +32,7 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    async fn run<T>(self, attempt: impl Future<Output = Result<T, SettleError>>) -> Result<T, SettleError> {
+    pub(crate) async fn run<T>(self, attempt: impl Future<Output = Result<T, SettleError>>) -> Result<T, SettleError> {
         if self.at_most.is_zero() {
             return attempt.await;
         }

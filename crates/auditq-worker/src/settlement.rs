@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use auditq_queue::{Queue, Receipt};
+use auditq_queue::{Queue, QueueName, Receipt, Reserved};
 use auditq_store::{Batch, Inserted, Store};
 
 use crate::retry::Failure;
@@ -16,6 +16,18 @@ pub struct Settled {
     pub stale: Vec<Receipt>,
 }
 
+/// The rows of some messages, when all of them can be stored as they are and need no look again.
+pub type Rows<'r> = dyn Fn(&[Reserved]) -> Option<Batch> + Send + Sync + 'r;
+
+/// What became of the next messages of a queue.
+#[derive(Debug)]
+pub enum Next {
+    /// They are stored and deleted: so many.
+    Stored(usize, Inserted),
+    /// They are reserved; none when there was nothing to take.
+    Reserved(Vec<Reserved>),
+}
+
 /// Writes rows and deletes the messages that they came from.
 ///
 /// After an error it may be called again with the same arguments, whatever had been done by then.
@@ -26,6 +38,24 @@ pub trait Settlement: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As the store's insert and the queue's delete; nothing is lost in either case.
     async fn settle(&self, batch: Arc<Batch>, done: &[Receipt]) -> Result<Settled, SettleError>;
+
+    /// How messages are stored without being reserved before, where queue and store can do that.
+    fn at_once(&self) -> Option<&dyn SettleNext> {
+        None
+    }
+}
+
+/// Takes messages, stores their rows and deletes them, all in one transaction.
+#[async_trait]
+pub trait SettleNext: Send + Sync {
+    /// Settles the next messages of these queues, up to `limit`, when `rows` has rows for them; it may be asked several
+    /// times. Otherwise they are reserved.
+    ///
+    /// Nobody else can take them meanwhile. Whatever stops it before its end leaves them as they were: no attempt is counted.
+    ///
+    /// # Errors
+    /// As the store's insert and the queue's reservation; nothing has changed then, unless the answer to the commit was lost.
+    async fn settle_next(&self, queues: &[QueueName], limit: usize, rows: &Rows<'_>) -> Result<Next, SettleError>;
 }
 
 /// Why a batch is not settled.

@@ -12,7 +12,7 @@ use crate::limits::Budget;
 use crate::observer::{Observer, StopReason, WorkEvent};
 use crate::patience::{Bound, Setback};
 use crate::retry::{Decision, Failure, RetryPolicy};
-use crate::settlement::{SettleError, Settled, Settlement};
+use crate::settlement::{Next, SettleError, Settled, Settlement};
 use crate::shutdown::Shutdown;
 use crate::signs::Closed;
 
@@ -22,6 +22,30 @@ const CLAIMED_BY_OTHERS: Duration = Duration::from_millis(20);
 /// For how long a job of somebody else is out of the way, so that what stands behind it is found. Short, because it is out
 /// of its own worker's way too.
 const FOREIGN_DELAY: Duration = Duration::from_secs(1);
+
+/// How many messages a worker takes first. A message that ends its process counts an attempt only when it was reserved: so
+/// each start reserves some, and whatever it is that ends processes comes to be among them.
+const FIRST: usize = 64;
+
+/// A message with more bytes is reserved: reading it may take long, or much memory.
+const PLAIN_BYTES_MAX: usize = 1 << 20;
+
+/// How the next messages are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The first ones are reserved: an attempt counts, whatever becomes of the process.
+    First,
+    /// They are stored in the transaction that takes them, where queue and store can do that.
+    AtOnce,
+    /// They are reserved, because storing at once did not succeed.
+    Reserved,
+}
+
+impl Way {
+    fn limit(self, batch: usize) -> usize {
+        if self == Self::First { batch.min(FIRST) } else { batch }
+    }
+}
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -78,9 +102,9 @@ impl Worker {
     }
 
     async fn work(&self) -> Result<StopReason, SettleError> {
-        let mut failures = 0;
+        let (mut failures, mut way) = (0, if self.settlement.at_once().is_some() { Way::First } else { Way::Reserved });
         while !self.shutdown.is_requested() {
-            let claim = self.budget.claim(self.options.batch);
+            let claim = self.budget.claim(way.limit(self.options.batch));
             if claim.messages == 0 {
                 // The rest of the limit is in the hands of other workers, which may not find anything to take.
                 drop(claim);
@@ -92,22 +116,35 @@ impl Worker {
             }
             // Asked before the look at the queue: what is pushed in between is not missed.
             let last_look = self.budget.ends_when_empty() && self.budget.is_unfed();
-            match self.reserve(claim.messages).await {
-                Ok(batch) if batch.is_empty() => {
+            let began = Instant::now();
+            match self.next(claim.messages, way).await {
+                Ok(Next::Reserved(batch)) if batch.is_empty() => {
                     drop(claim);
                     if last_look {
                         return Ok(StopReason::Empty);
                     }
                     self.idle().await;
                 }
-                Ok(batch) => {
+                Ok(Next::Reserved(batch)) => {
                     claim.take(batch.len());
                     self.store_and_settle(batch).await?;
+                    way = self.settlement.at_once().map_or(Way::Reserved, |_| Way::AtOnce);
                     self.shutdown.sleep(self.options.rest).await;
+                }
+                Ok(Next::Stored(messages, inserted)) => {
+                    claim.take(messages);
+                    self.tell_stored(&Settled { inserted, stale: Vec::new() }, messages, began);
+                    self.shutdown.sleep(self.options.rest).await;
+                }
+                // Whatever was wrong: with messages that are reserved it is found out which of them it was.
+                Err(_) if way == Way::AtOnce => {
+                    drop(claim);
+                    way = Way::Reserved;
+                    continue;
                 }
                 Err(error) => {
                     drop(claim);
-                    self.back_off(error.into(), &mut failures).await?;
+                    self.back_off(error, &mut failures).await?;
                     continue;
                 }
             }
@@ -119,10 +156,37 @@ impl Worker {
         Ok(StopReason::Interrupted)
     }
 
-    /// Takes messages from the queues that are open.
-    async fn reserve(&self, limit: usize) -> auditq_queue::Result<Vec<Reserved>> {
+    /// Takes messages from the queues that are open, and stores them at once where that is the way.
+    async fn next(&self, limit: usize, way: Way) -> Result<Next, SettleError> {
         let queues = self.options.closed.open_of(&self.options.queues);
-        if queues.is_empty() { Ok(Vec::new()) } else { self.queue.reserve(&queues, limit).await }
+        if queues.is_empty() {
+            return Ok(Next::Reserved(Vec::new()));
+        }
+        if let (Way::AtOnce, Some(settlement)) = (way, self.settlement.at_once()) {
+            let rows = |messages: &[Reserved]| self.rows_of(messages);
+            return self.usual_bound().run(settlement.settle_next(&queues, limit, &rows)).await;
+        }
+        Ok(Next::Reserved(self.queue.reserve(&queues, limit).await?))
+    }
+
+    /// The rows of messages when there is nothing particular about any of them: each is taken for the first time, is read
+    /// whole, and may take as long as the worker's setting says.
+    fn rows_of(&self, messages: &[Reserved]) -> Option<Batch> {
+        let laravel = self.options.laravel.as_deref();
+        let mut batch = Batch::default();
+        for message in messages {
+            if message.attempts > 1 || message.payload.len() > PLAIN_BYTES_MAX {
+                return None;
+            }
+            let delivery = Delivery::read(message.clone(), laravel).ok()?;
+            let is_late = delivery.policy(&self.options.policy).is_suspect(message.attempts);
+            let is_short = delivery.timeout(self.options.timeout) != self.options.timeout;
+            if is_late || is_short || delivery.fails_on_timeout() || !delivery.add_to(&mut batch).is_empty() {
+                return None;
+            }
+        }
+        batch.fold();
+        Some(batch)
     }
 
     /// Waits for messages; a push, where the engine can tell of it, ends the wait.

@@ -1,5 +1,5 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use auditq_mysql::mysql_async::prelude::{FromValue, Queryable as _};
 use auditq_mysql::mysql_async::{Conn, Params, Result, Row, Value};
@@ -7,17 +7,9 @@ use auditq_mysql::parts;
 use bytes::Bytes;
 
 use super::LAST_SECOND;
-use super::among::among;
-use crate::heads::Head;
-use crate::message::RESERVED_BYTES_MAX;
+use super::among::{among, each_among};
 use crate::seconds::Time;
-use crate::{Control, MessageId, NewMessage, QueueName, Receipt, Remainder, Reserved};
-
-/// How many messages one reservation looks for at the most, however many are asked for.
-const TAKEN_MAX: usize = 10_000;
-
-/// How many payloads are read before their size is known.
-const READ_FIRST: usize = 4;
+use crate::{Control, MessageId, NewMessage, QueueName, Receipt, Remainder};
 
 /// Adds the messages that are neither waiting nor failed already.
 pub(super) async fn add(
@@ -90,163 +82,12 @@ async fn known_of(connection: &mut Conn, batch: &[NewMessage], connection_name: 
     Ok(known)
 }
 
-/// Reserves up to `limit` messages of those queues that are not paused.
-pub(super) async fn take(
-    connection: &mut Conn,
-    queues: &[&QueueName],
-    limit: usize,
-    attempts_max: u32,
-    (heads, time): (&mut HashMap<QueueName, Head>, Time),
-) -> Result<Vec<Reserved>> {
-    let limit = limit.min(TAKEN_MAX);
-    let (mut taken, mut bytes) = (Vec::new(), 0);
-    for queue in queues {
-        let (began, room) = (Instant::now(), limit - taken.len());
-        if room == 0 || bytes >= RESERVED_BYTES_MAX {
-            break;
-        }
-        let head = heads.remove(queue).unwrap_or_default().at(time, began);
-        let small = (RESERVED_BYTES_MAX - bytes) / room;
-        let mut found = available(connection, (queue, attempts_max), (room, small), (head, time)).await?;
-        let cost = began.elapsed();
-        let ids: Vec<u64> = found.lapsed.iter().copied().chain(found.ready.iter().map(|row| row.id)).collect();
-        let mut rows = Vec::with_capacity(ids.len());
-        while rows.len() < ids.len() && bytes < RESERVED_BYTES_MAX {
-            let id = ids[rows.len()];
-            if !found.messages.contains_key(&id) {
-                // As many as will fit if they are as large as those before.
-                let step = (RESERVED_BYTES_MAX - bytes) / (bytes / taken.len().max(1)).max(1 << 10);
-                let step = if taken.is_empty() { READ_FIRST } else { step.max(1) };
-                let unread = ids[rows.len()..].iter().copied().filter(|id| !found.messages.contains_key(id));
-                let unread: Vec<u64> = unread.take(step).collect();
-                found.messages.extend(read_rows(connection, &unread, queue, attempts_max).await?);
-            }
-            let Some(message) = found.messages.remove(&id) else { break };
-            bytes += message.payload.len();
-            rows.push(id);
-            taken.push(message);
-        }
-        let (first, none_lapsed) = found.left(rows.len(), room);
-        heads.insert((*queue).clone(), head.moved_on(first, none_lapsed, time).paid(cost, time, Instant::now()));
-        reserve_rows(connection, rows, attempts_max, time).await?;
-    }
-    Ok(taken)
-}
-
-/// Rows that can be reserved, in their order.
-struct Found {
-    lapsed: Vec<u64>,
-    ready: Vec<Ready>,
-    /// Those that have been read, by their rows.
-    messages: HashMap<u64, Reserved>,
-}
-
-/// A row that is ready.
-struct Ready {
-    id: u64,
-    /// The second since which it has been available.
-    since: i64,
-}
-
-impl Found {
-    /// Since when the first ready one can have been available that is left when so many are taken where there was `room`
-    /// for some, and whether no lapsed one is left.
-    fn left(&self, taken: usize, room: usize) -> (i64, bool) {
-        let Some(ready) = taken.checked_sub(self.lapsed.len()).filter(|_| self.lapsed.len() < room) else {
-            return (i64::MIN, false);
-        };
-        let last = self.ready.last().filter(|_| taken == room);
-        (self.ready.get(ready).or(last).map_or(i64::MAX, |row| row.since), true)
-    }
-}
-
-/// The rows that can be reserved, lapsed reservations first, locked. Those that others have locked are passed over. Of ready
-/// ones the messages are read whose payloads have `small` bytes at the most.
-async fn available(
-    connection: &mut Conn,
-    (queue, attempts_max): (&QueueName, u32),
-    (limit, small): (usize, usize),
-    (head, time): (Head, Time),
-) -> Result<Found> {
-    let mut found = Found { lapsed: Vec::new(), ready: Vec::new(), messages: HashMap::new() };
-    if head.may_have_lapsed(time) {
-        let rows = (queue.as_str(), head.lapsed_after, time.lapsed(), time.impossible(), limit as u64);
-        found.lapsed = connection.exec(LAPSED, rows).await?;
-    }
-    if found.lapsed.len() < limit {
-        let left = (limit - found.lapsed.len()) as u64;
-        let ready = (small as u64, queue.as_str(), head.ready_from, time.now, left);
-        for mut row in connection.exec::<Row, _, _>(READY, ready).await? {
-            let since = cell(&mut row, 4).unwrap_or(i64::MIN);
-            let is_read = !matches!(row.as_ref(3), Some(Value::NULL));
-            let (id, message) = read(row, queue, attempts_max);
-            found.ready.push(Ready { id, since });
-            if is_read {
-                found.messages.insert(id, message);
-            }
-        }
-    }
-    Ok(found)
-}
-
-// In the order of the index, so that no more rows are locked than are taken.
-const LAPSED: &str = "SELECT id FROM jobs FORCE INDEX (auditq_jobs_ready) \
-     WHERE queue = ? AND (reserved_at > ? AND reserved_at <= ? OR reserved_at > ?) \
-     ORDER BY reserved_at, available_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
-
-const READY: &str = "SELECT id, attempts, created_at, IF(LENGTH(payload) <= ?, payload, NULL), available_at FROM jobs FORCE INDEX (auditq_jobs_ready) \
-     WHERE queue = ? AND reserved_at IS NULL AND available_at >= ? AND available_at <= ? \
-     ORDER BY available_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
-
-/// Reads locked rows as they will be once they are reserved.
-async fn read_rows(
-    connection: &mut Conn,
-    ids: &[u64],
-    queue: &QueueName,
-    attempts_max: u32,
-) -> Result<Vec<(u64, Reserved)>> {
-    let mut sorted = ids.to_vec();
-    sorted.sort_unstable();
-    let mut found = Vec::with_capacity(ids.len());
-    for some in among("id", &sorted) {
-        let sql = format!("SELECT id, attempts, created_at, payload FROM jobs FORCE INDEX (PRIMARY) WHERE {some}");
-        found.extend(connection.query::<Row, _>(sql).await?.into_iter().map(|row| read(row, queue, attempts_max)));
-    }
-    Ok(found)
-}
-
-async fn reserve_rows(connection: &mut Conn, mut rows: Vec<u64>, attempts_max: u32, time: Time) -> Result<()> {
-    rows.sort_unstable();
-    // `available_at` is that of the reservation, so that the index has lapsed ones in their order.
-    // The attempts are bounded, because those of a row that others can write may be anything.
-    let values = format!(
-        "reserved_at = {0}, available_at = {0}, attempts = LEAST(GREATEST(attempts, 0), {1}) + 1",
-        time.next,
-        attempts_max - 1
-    );
-    set(connection, &rows, &values).await
-}
-
 /// Changes rows that are locked, in the order of their ids.
-async fn set(connection: &mut Conn, rows: &[u64], values: &str) -> Result<()> {
-    for some in among("id", rows) {
+pub(super) async fn set(connection: &mut Conn, rows: &[u64], values: &str) -> Result<()> {
+    for some in each_among("id", rows) {
         connection.query_drop(format!("UPDATE jobs FORCE INDEX (PRIMARY) SET {values} WHERE {some}")).await?;
     }
     Ok(())
-}
-
-fn read(mut row: Row, queue: &QueueName, attempts_max: u32) -> (u64, Reserved) {
-    let id: u64 = cell(&mut row, 0).unwrap_or(0);
-    let before: i64 = cell(&mut row, 1).unwrap_or(0);
-    let attempts = u32::try_from(before.max(0)).unwrap_or(u32::MAX).min(attempts_max - 1) + 1;
-    let message = Reserved {
-        receipt: Receipt { id: id.to_string(), attempt: attempts },
-        queue: queue.clone(),
-        attempts,
-        created_at: cell(&mut row, 2).unwrap_or(0),
-        payload: cell::<Vec<u8>>(&mut row, 3).unwrap_or_default().into(),
-    };
-    (id, message)
 }
 
 /// A column's value, or nothing when it is of another type than it should be.
@@ -341,8 +182,8 @@ async fn delete_all_in(connection: &mut Conn, done: &[Receipt]) -> Result<bool> 
     let rows: Vec<u64> = unique.into_iter().collect();
     connection.query_drop("SAVEPOINT auditq_delete").await?;
     let mut deleted = 0;
-    for some in among("id", &rows) {
-        let sql = format!("DELETE FROM jobs WHERE {some} AND attempts = {} AND reserved_at IS NOT NULL", first.attempt);
+    for some in each_among("id", &rows) {
+        let sql = format!("DELETE FROM jobs WHERE attempts = {} AND reserved_at IS NOT NULL AND {some}", first.attempt);
         connection.query_drop(sql).await?;
         deleted += connection.affected_rows();
     }
@@ -356,7 +197,7 @@ async fn delete_all_in(connection: &mut Conn, done: &[Receipt]) -> Result<bool> 
 
 /// Removes rows that are locked.
 pub(super) async fn drop_rows(connection: &mut Conn, rows: &[u64]) -> Result<()> {
-    for some in among("id", rows) {
+    for some in each_among("id", rows) {
         connection.query_drop(format!("DELETE FROM jobs WHERE {some}")).await?;
     }
     drop_ids(connection, rows).await
@@ -364,7 +205,7 @@ pub(super) async fn drop_rows(connection: &mut Conn, rows: &[u64]) -> Result<()>
 
 /// Forgets under which ids rows were pushed.
 async fn drop_ids(connection: &mut Conn, rows: &[u64]) -> Result<()> {
-    for some in among("job_id", rows) {
+    for some in each_among("job_id", rows) {
         connection.query_drop(format!("DELETE FROM auditq_messages WHERE {some}")).await?;
     }
     Ok(())
