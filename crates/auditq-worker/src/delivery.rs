@@ -237,6 +237,11 @@ impl Part {
         Self { reason: Some(reason), ..self.clone() }
     }
 
+    /// True when no decoder takes it: there is nothing to store.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.record.is_none()
+    }
+
     fn undecodable(index: usize, reason: &str) -> Self {
         Self { index, record: None, reason: Some(reason.to_owned()) }
     }

@@ -3,6 +3,7 @@
 //! [`Forwarder`] reads the spools of this host into the queue, [`Worker`] turns messages into rows, and [`Runner`]
 //! runs both as the configuration says.
 
+mod at_once;
 mod cache;
 mod delivery;
 mod engines;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use auditq_queue::{Queue, QueueName, Receipt, Remainder, Reserved};
 use auditq_store::{Batch, Store};
 
+use crate::at_once::{Way, rows_of};
 use crate::delivery::{Delivery, Part, Refused};
 use crate::laravel::LaravelJobs;
 use crate::limits::Budget;
@@ -22,30 +23,6 @@ const CLAIMED_BY_OTHERS: Duration = Duration::from_millis(20);
 /// For how long a job of somebody else is out of the way, so that what stands behind it is found. Short, because it is out
 /// of its own worker's way too.
 const FOREIGN_DELAY: Duration = Duration::from_secs(1);
-
-/// How many messages a worker takes first. A message that ends its process counts an attempt only when it was reserved: so
-/// each start reserves some, and whatever it is that ends processes comes to be among them.
-const FIRST: usize = 64;
-
-/// A message with more bytes is reserved: reading it may take long, or much memory.
-const PLAIN_BYTES_MAX: usize = 1 << 20;
-
-/// How the next messages are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// The first ones are reserved: an attempt counts, whatever becomes of the process.
-    First,
-    /// They are stored in the transaction that takes them, where queue and store can do that.
-    AtOnce,
-    /// They are reserved, because storing at once did not succeed.
-    Reserved,
-}
-
-impl Way {
-    fn limit(self, batch: usize) -> usize {
-        if self == Self::First { batch.min(FIRST) } else { batch }
-    }
-}
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -102,7 +79,7 @@ impl Worker {
     }
 
     async fn work(&self) -> Result<StopReason, SettleError> {
-        let (mut failures, mut way) = (0, if self.settlement.at_once().is_some() { Way::First } else { Way::Reserved });
+        let (mut failures, mut way) = (0, Way::first(&*self.settlement));
         while !self.shutdown.is_requested() {
             let claim = self.budget.claim(way.limit(self.options.batch));
             if claim.messages == 0 {
@@ -128,7 +105,7 @@ impl Worker {
                 Ok(Next::Reserved(batch)) => {
                     claim.take(batch.len());
                     self.store_and_settle(batch).await?;
-                    way = self.settlement.at_once().map_or(Way::Reserved, |_| Way::AtOnce);
+                    way = Way::usual(&*self.settlement);
                     self.shutdown.sleep(self.options.rest).await;
                 }
                 Ok(Next::Stored(messages, inserted)) => {
@@ -163,30 +140,10 @@ impl Worker {
             return Ok(Next::Reserved(Vec::new()));
         }
         if let (Way::AtOnce, Some(settlement)) = (way, self.settlement.at_once()) {
-            let rows = |messages: &[Reserved]| self.rows_of(messages);
+            let rows = |messages: &[Reserved]| rows_of(messages, &self.options);
             return self.usual_bound().run(settlement.settle_next(&queues, limit, &rows)).await;
         }
         Ok(Next::Reserved(self.queue.reserve(&queues, limit).await?))
-    }
-
-    /// The rows of messages when there is nothing particular about any of them: each is taken for the first time, is read
-    /// whole, and may take as long as the worker's setting says.
-    fn rows_of(&self, messages: &[Reserved]) -> Option<Batch> {
-        let laravel = self.options.laravel.as_deref();
-        let mut batch = Batch::default();
-        for message in messages {
-            if message.attempts > 1 || message.payload.len() > PLAIN_BYTES_MAX {
-                return None;
-            }
-            let delivery = Delivery::read(message.clone(), laravel).ok()?;
-            let is_late = delivery.policy(&self.options.policy).is_suspect(message.attempts);
-            let is_short = delivery.timeout(self.options.timeout) != self.options.timeout;
-            if is_late || is_short || delivery.fails_on_timeout() || !delivery.add_to(&mut batch).is_empty() {
-                return None;
-            }
-        }
-        batch.fold();
-        Some(batch)
     }
 
     /// Waits for messages; a push, where the engine can tell of it, ends the wait.
@@ -369,13 +326,15 @@ impl Worker {
         held: &[Receipt],
         began: Instant,
     ) -> Result<(), SettleError> {
-        let parts: Vec<(usize, Part)> = deliveries
-            .iter()
-            .enumerate()
-            .flat_map(|(index, delivery)| delivery.parts().into_iter().map(move |part| (index, part)))
-            .collect();
+        let mut parts: Vec<(usize, Part)> = Vec::new();
+        let mut refused: Vec<Vec<Part>> = Vec::with_capacity(deliveries.len());
+        for (index, delivery) in deliveries.iter().enumerate() {
+            let (unknown, known) = delivery.parts().into_iter().partition(Part::is_unknown);
+            let known: Vec<Part> = known;
+            refused.push(unknown);
+            parts.extend(known.into_iter().map(|part| (index, part)));
+        }
         let bound = Bound { at_most: self.least_timeout(deliveries), once: false };
-        let mut refused: Vec<Vec<Part>> = vec![Vec::new(); deliveries.len()];
         let mut total = Settled::default();
         let mut ranges: Vec<_> = std::iter::once(0..parts.len()).collect();
         while let Some(range) = ranges.pop() {
@@ -429,6 +388,7 @@ impl Worker {
         for (delivery, refused) in deliveries.iter().zip(refused).filter(|(_, refused)| !refused.is_empty()) {
             let exceptions = delivery.exceptions().saturating_add(1);
             let failure = Failure::Rejected { exceptions };
+            let failure = if refused.iter().all(Part::is_unknown) { Failure::Undecodable } else { failure };
             let policy = delivery.policy(&self.options.policy);
             match policy.decide(delivery.attempts, failure, fastrand::f64()) {
                 Decision::Release(delay) => self.release_parts(delivery, refused, exceptions, delay).await?,

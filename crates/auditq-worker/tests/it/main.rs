@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test may panic and may speak")]
 
+mod at_once;
 mod crashes;
 mod faults;
 mod forwarding;

@@ -15,27 +15,32 @@ use auditq_worker::{
 
 use crate::support::{event, message, message_of, queue_name};
 
-struct InOneDatabase {
-    database: TestDatabase,
-    engines: Engines,
+/// A queue and a store in one database.
+pub(crate) struct InOneDatabase {
+    pub(crate) database: TestDatabase,
+    pub(crate) engines: Engines,
 }
 
 impl InOneDatabase {
     async fn new() -> Self {
+        Self::with_retry_after(None).await
+    }
+
+    pub(crate) async fn with_retry_after(seconds: Option<u64>) -> Self {
         let database = TestDatabase::new().await;
-        let engines = open(&database.url(), &database.url()).await;
+        let engines = open(&database.url(), &database.url(), seconds).await;
         Self { database, engines }
     }
 
-    async fn reserve(&self, limit: usize) -> Vec<Reserved> {
+    pub(crate) async fn reserve(&self, limit: usize) -> Vec<Reserved> {
         self.engines.queue.reserve(&[queue_name()], limit).await.unwrap()
     }
 
-    async fn waiting(&self) -> u64 {
+    pub(crate) async fn waiting(&self) -> u64 {
         self.engines.admin.sizes(&queue_name()).await.unwrap().total()
     }
 
-    async fn stored(&self) -> Vec<u64> {
+    pub(crate) async fn stored(&self) -> Vec<u64> {
         let filter = Filter { limit: 100_000, ..Filter::default() };
         let rows = self.engines.reader.search(&filter).await.unwrap().rows;
         let mut seqs: Vec<_> = rows.into_iter().map(|row| row.event.producer_seq).collect();
@@ -44,7 +49,7 @@ impl InOneDatabase {
     }
 
     /// Makes the database itself refuse the events of a user.
-    async fn refuse(&self, username: &str) {
+    pub(crate) async fn refuse(&self, username: &str) {
         let trigger = format!(
             "CREATE TRIGGER refuse BEFORE INSERT ON audit_sql_logs FOR EACH ROW IF NEW.username = '{username}' THEN \
              SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused by the owner of the database'; END IF"
@@ -52,7 +57,7 @@ impl InOneDatabase {
         self.database.run(&trigger).await;
     }
 
-    fn worker(&self, number: usize) -> Worker {
+    pub(crate) fn worker(&self, number: usize) -> Worker {
         Worker {
             options: WorkerOptions {
                 number,
@@ -75,8 +80,9 @@ impl InOneDatabase {
     }
 }
 
-async fn open(queue: &str, store: &str) -> Engines {
+async fn open(queue: &str, store: &str, retry_after: Option<u64>) -> Engines {
     let mut config = Config::default();
+    config.queue.retry_after = retry_after;
     config.queue.url = EngineUrl::parse(queue).unwrap();
     config.store.url = EngineUrl::parse(store).unwrap();
     Engines::open(&config).await.unwrap()
@@ -164,7 +170,7 @@ async fn a_settlement_that_is_killed_before_its_commit_leaves_the_messages_and_n
 #[tokio::test]
 async fn two_databases_are_settled_one_after_the_other() {
     let (queue, store) = (TestDatabase::new().await, TestDatabase::new().await);
-    let engines = open(&queue.url(), &store.url()).await;
+    let engines = open(&queue.url(), &store.url(), None).await;
     assert!(format!("{:?}", engines.settlement).starts_with("StoreThenDelete"));
     engines.queue.push(&[message_of(0..10)]).await.unwrap();
     let held = receipts(&engines.queue.reserve(&[queue_name()], 1).await.unwrap());

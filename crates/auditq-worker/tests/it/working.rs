@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use auditq_event::{Record, Target, TransactionOutcome};
+use auditq_event::{Message, Record, Target, TransactionOutcome};
 use auditq_queue::{FailedFilter, MessageId, NewMessage, Queue, QueueAdmin, Selection};
 use auditq_store::{Filter, StoreReader};
 use auditq_worker::{Limits, StopReason, WorkEvent};
@@ -101,6 +101,28 @@ async fn a_record_of_an_unknown_version_is_buried_alone() {
     assert_eq!(world.stored().await, [0, 2]);
     let failed = world.queue.failed(&FailedFilter::default()).await.unwrap().messages;
     assert!(failed.len() == 1 && failed[0].reason.contains("version"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_can_read_is_kept_beside_what_the_store_refuses() {
+    let world = World::new().await;
+    world.refuse("refused").await;
+    let records = |first: u64, middle: &str| {
+        let mut unknown = event(first, "alice").encode();
+        unknown[0] = 250;
+        message(&[(first, unknown), (first + 1, event(first + 1, middle).encode())])
+    };
+    world.push(&[records(0, "alice"), records(2, "refused"), message_of(4..6)]).await;
+    world.work().await.unwrap();
+    assert_eq!((world.stored().await, world.sizes().await.total()), (vec![1, 4, 5], 0));
+    let failed = world.queue.failed(&FailedFilter::default()).await.unwrap().messages;
+    let mut kept = Vec::new();
+    for failed in &failed {
+        let payload = world.queue.failed_payload(&failed.id).await.unwrap().unwrap();
+        kept.extend(Message::parse(&payload, 1 << 20).unwrap().records().map(|(seq, _)| seq));
+    }
+    kept.sort_unstable();
+    assert_eq!(kept, [0, 2, 3]);
 }
 
 #[tokio::test]
