@@ -153,7 +153,13 @@ impl MysqlQueue {
         let arrivals = *self.arrivals.borrow();
         let (time, paused) = self.look(connection).await?;
         let attempts_max = *self.attempts_max.get_or_try_init(|| schema::attempts_max(connection)).await?;
-        let open: Vec<&QueueName> = queues.iter().filter(|queue| !paused.contains(queue)).collect();
+        // Each once: a transaction's own locks do not keep a second look from the same rows.
+        let mut open: Vec<&QueueName> = Vec::with_capacity(queues.len());
+        for queue in queues {
+            if !paused.contains(queue) && !open.contains(&queue) {
+                open.push(queue);
+            }
+        }
         let search = self.heads.begin(queues);
         taking::lock_next(connection, &open, (limit, attempts_max), search, (time, arrivals)).await
     }
