@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cached::Cached;
 use crate::connections::REDIS_DEFAULT;
 use crate::dotenv::{self, Variables};
 use crate::error::ConfigError;
@@ -55,10 +56,18 @@ pub struct Application {
 pub(crate) struct Settings<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) variables: Variables,
+    /// What counts instead of them where the application's settings are cached.
+    cached: Option<Cached>,
 }
 
 impl<'a> Settings<'a> {
-    /// Reads `DIR/.env`, where there is one.
+    /// Those that have a value, and no others.
+    pub(crate) fn of(dir: &'a Path, named: impl IntoIterator<Item = (&'static str, Option<&'a str>)>) -> Self {
+        let with_value = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+        Self { dir, variables: with_value.collect(), cached: None }
+    }
+
+    /// Reads `DIR/.env`, where there is one, and the cached settings.
     pub(crate) fn read(dir: &'a Path, process: &Variables) -> Result<Self, ConfigError> {
         let refuse = |message: String| ConfigError::rule("laravel.app", message);
         if !dir.join("artisan").is_file() {
@@ -75,7 +84,7 @@ impl<'a> Settings<'a> {
             None => Variables::new(),
         };
         variables.extend(process.iter().map(|(name, value)| (name.clone(), value.clone())));
-        Ok(Self { dir, variables })
+        Ok(Self { dir, variables, cached: Cached::read(dir, process)? })
     }
 
     /// A variable as Laravel's `env()` gives it; an empty one, and `null`, count as unset.
@@ -85,12 +94,20 @@ impl<'a> Settings<'a> {
         (!is_none).then_some(value)
     }
 
+    /// True where the settings are cached, so that every connection is known.
+    pub(crate) fn is_cached(&self) -> bool {
+        self.cached.is_some()
+    }
+
     pub(crate) fn any(&self, names: &[&'static str]) -> Option<(&'static str, &str)> {
         names.iter().find_map(|name| self.get(name).map(|value| (*name, value)))
     }
 
     /// `APP_KEY`, then those of `APP_PREVIOUS_KEYS`.
     pub(crate) fn keys(&self) -> Vec<Secret> {
+        if let Some(cached) = &self.cached {
+            return cached.keys();
+        }
         let previous = self.get("APP_PREVIOUS_KEYS").unwrap_or_default().split(',');
         let keys = self.get("APP_KEY").into_iter().chain(previous);
         keys.map(str::trim).filter(|key| !key.is_empty()).map(Secret::new).collect()
@@ -98,6 +115,9 @@ impl<'a> Settings<'a> {
 
     /// The application's zone, and where that is said: its file may name a variable, or leave it no choice.
     pub(crate) fn timezone(&self) -> Result<Option<(String, &'static str)>, ConfigError> {
+        if let Some(cached) = &self.cached {
+            return Ok(cached.timezone().map(|zone| (zone.to_owned(), "app.timezone")));
+        }
         let file = self.config("app.php")?;
         let (fixed, default) = match file.value(None, "timezone") {
             Some(Value::Plain(zone)) => (Some(zone), None),
@@ -109,8 +129,11 @@ impl<'a> Settings<'a> {
         Ok(fixed.map(of_file).or_else(of_variable).or_else(|| default.map(of_file)))
     }
 
-    /// What the variables say of queue, database and cache.
+    /// What the application's settings say of queue, database and cache.
     pub(crate) fn application(&self) -> Result<Application, ConfigError> {
+        if let Some(cached) = &self.cached {
+            return cached.application(self.dir);
+        }
         let mut found = Vec::new();
         let database_url = self.database(&mut found)?;
         let (connection, retry) = match self.get("QUEUE_CONNECTION").unwrap_or("database") {
@@ -140,14 +163,19 @@ impl<'a> Settings<'a> {
         };
         found.push(format!("queue: {connection} at {queue_url} (QUEUE_CONNECTION)"));
         self.tables()?;
-        let retry_after = match self.get(retry) {
-            None => 90,
-            Some(seconds) => seconds
-                .parse()
-                .map_err(|_| ConfigError::variable(retry, format!("is {seconds:?}, not a number of seconds")))?,
+        let (retry_after, by) = match (self.queue_setting("retry_after")?, self.get(retry)) {
+            (Some(of_file), of_variable) => {
+                let by = if of_variable == Some(of_file.as_str()) { retry } else { "config/queue.php" };
+                (of_file, by)
+            }
+            (None, Some(of_variable)) => (of_variable.to_owned(), retry),
+            (None, None) => ("90".to_owned(), "Laravel's default; must be retry_after of config/queue.php"),
         };
+        let retry_after = retry_after
+            .parse()
+            .map_err(|_| ConfigError::variable(retry, format!("is {retry_after:?}, not a number of seconds")))?;
         found.extend(self.timezone()?.map(|(zone, by)| format!("times: {zone} ({by})")));
-        found.push(format!("reservations: {retry_after} s ({retry}; must be retry_after of config/queue.php)"));
+        found.push(format!("reservations: {retry_after} s ({by})"));
         let cache = self.cache(&database_url)?;
         let cache_prefix = self.cache_prefix()?;
         let maintenance = self.maintenance(&database_url, &cache)?;
@@ -176,7 +204,7 @@ impl<'a> Settings<'a> {
         Ok(())
     }
 
-    fn database(&self, found: &mut Vec<String>) -> Result<EngineUrl, ConfigError> {
+    pub(crate) fn database(&self, found: &mut Vec<String>) -> Result<EngineUrl, ConfigError> {
         let default = if self.any(&["DB_HOST", "DB_URL", "DATABASE_URL"]).is_some() { "mysql" } else { "sqlite" };
         let driver = self.get("DB_CONNECTION").unwrap_or(default);
         let (scheme, port) = match driver {

@@ -94,7 +94,8 @@ impl Settings<'_> {
     /// # Errors
     /// That, when `queue.url` is needed.
     pub(crate) fn jobs_are_within_reach(&self) -> Result<(), ConfigError> {
-        let Some(connection) = self.queue_connection()? else { return Ok(()) };
+        let connection = if self.is_cached() { None } else { self.queue_connection()? };
+        let Some(connection) = connection else { return Ok(()) };
         let (variable, is_known) = match self.get("QUEUE_CONNECTION") {
             Some("redis") => ("REDIS_QUEUE_CONNECTION", self.redis_number(Some(&connection)).is_some()),
             _ => ("DB_QUEUE_CONNECTION", connection == self.default_connection()?),
@@ -111,15 +112,19 @@ impl Settings<'_> {
 
     /// Which connection of `config/database.php` the jobs are on, where `config/queue.php` names one.
     pub(crate) fn queue_connection(&self) -> Result<Option<String>, ConfigError> {
-        let (driver, variable) = match self.get("QUEUE_CONNECTION") {
-            Some("redis") => ("redis", "REDIS_QUEUE_CONNECTION"),
-            _ => ("database", "DB_QUEUE_CONNECTION"),
+        let variable = match self.get("QUEUE_CONNECTION") {
+            Some("redis") => "REDIS_QUEUE_CONNECTION",
+            _ => "DB_QUEUE_CONNECTION",
         };
+        Ok(self.queue_setting("connection")?.or(self.get(variable).map(str::to_owned)))
+    }
+
+    /// What `config/queue.php` says of the connection that is used.
+    pub(crate) fn queue_setting(&self, key: &str) -> Result<Option<String>, ConfigError> {
+        let driver = if self.get("QUEUE_CONNECTION") == Some("redis") { "redis" } else { "database" };
         let config = self.config("queue.php")?;
-        Ok(match config.value(Some(&format!("'driver' => '{driver}'")), "connection") {
-            Some(value) => self.resolve(value),
-            None => self.get(variable).map(str::to_owned),
-        })
+        let value = config.value(Some(&format!("'driver' => '{driver}'")), key);
+        Ok(value.and_then(|value| self.resolve(value)))
     }
 
     /// What the application calls the database that its other settings lead to.

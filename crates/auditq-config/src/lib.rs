@@ -4,6 +4,7 @@
 //! business of the binary.
 
 mod application;
+mod cached;
 mod connections;
 mod dotenv;
 mod environment;

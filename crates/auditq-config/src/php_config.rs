@@ -15,9 +15,9 @@ pub(crate) struct PhpConfig {
 /// A setting in such a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Value<'t> {
-    /// `'value'`
+    /// `'value'`, or a number.
     Plain(&'t str),
-    /// `env('NAME', 'value')`; a default that is no plain text is none.
+    /// `env('NAME', 'value')`; a default that is no plain text or number is none.
     Env(&'t str, Option<&'t str>),
 }
 
@@ -58,12 +58,21 @@ impl PhpConfig {
 fn value<'t>(text: &'t str, key: &str) -> Option<Value<'t>> {
     let (_, rest) = text.split_once(&format!("'{key}'"))?;
     let rest = rest.trim_start().strip_prefix("=>")?.trim_start();
-    let Some(arguments) = rest.strip_prefix("env(") else { return Some(Value::Plain(quoted(rest)?.0)) };
+    let rest = rest.strip_prefix("(int)").unwrap_or(rest).trim_start();
+    let Some(arguments) = rest.strip_prefix("env(") else { return Some(Value::Plain(literal(rest)?.0)) };
     let (name, rest) = quoted(arguments)?;
-    let default = rest.trim_start().strip_prefix(',').and_then(|rest| quoted(rest.trim_start()));
+    let default = rest.trim_start().strip_prefix(',').and_then(|rest| literal(rest.trim_start()));
     // What is joined to something is not all of it.
     let default = default.filter(|(_, rest)| rest.trim_start().starts_with([')', ',']));
     Some(Value::Env(name, default.map(|(text, _)| text)))
+}
+
+/// The text or number at the beginning, and what comes after it.
+fn literal(text: &str) -> Option<(&str, &str)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = text.split_at(digits);
+    let is_number = digits > 0 && rest.trim_start().starts_with([',', ')', ']']);
+    if is_number { Some((number, rest)) } else { quoted(text) }
 }
 
 /// The text in quotes at the beginning, and what comes after it.
@@ -87,7 +96,18 @@ mod tests {
         assert_eq!(plain("'default' => env('DB_CACHE'),"), Some(Value::Env("DB_CACHE", None)));
         assert_eq!(plain("'default' => env('X', Str::slug('a')),"), Some(Value::Env("X", None)));
         assert_eq!(plain("'default' => env('X', 'a'.'b'),"), Some(Value::Env("X", None)));
-        for none in ["'default' => $store,", "'defaults' => 'file',", "'default'", "'default' => 'C:\\\\x'"] {
+        for number in ["'default' => 300,", "'default' => 300 ]", "'default' => (int) 300,"] {
+            assert_eq!(plain(number), Some(Value::Plain("300")), "{number}");
+        }
+        assert_eq!(plain("'default' => (int) env('X', 90),"), Some(Value::Env("X", Some("90"))));
+        assert_eq!(plain("'default' => env('X', 60 * 5),"), Some(Value::Env("X", None)));
+        for none in [
+            "'default' => 60 * 5,",
+            "'default' => $store,",
+            "'defaults' => 'file',",
+            "'default'",
+            "'default' => 'C:\\\\x'",
+        ] {
             assert_eq!(plain(none), None, "{none}");
         }
     }

@@ -8,6 +8,7 @@ mod cache;
 mod delivery;
 mod engines;
 mod forwarder;
+mod halving;
 mod inbox;
 mod laravel;
 mod limits;

@@ -314,115 +314,18 @@ impl Worker {
     }
 
     /// The least that one of them allows; zero when none of them has a limit.
-    fn least_timeout(&self, deliveries: &[Delivery]) -> Duration {
+    pub(crate) fn least_timeout(&self, deliveries: &[Delivery]) -> Duration {
         let timeouts = deliveries.iter().map(|delivery| delivery.timeout(self.options.timeout));
         timeouts.filter(|timeout| !timeout.is_zero()).min().unwrap_or_default()
     }
 
-    /// Finds the events that the store refuses by halving, stores all others, and retries or gives up only those.
-    async fn settle_by_parts(
+    pub(crate) async fn bury(
         &self,
-        deliveries: &[Delivery],
-        held: &[Receipt],
-        began: Instant,
+        left: &[Remainder],
+        events: usize,
+        attempts: u32,
+        reason: &str,
     ) -> Result<(), SettleError> {
-        let mut parts: Vec<(usize, Part)> = Vec::new();
-        let mut refused: Vec<Vec<Part>> = Vec::with_capacity(deliveries.len());
-        for (index, delivery) in deliveries.iter().enumerate() {
-            let (unknown, known) = delivery.parts().into_iter().partition(Part::is_unknown);
-            let known: Vec<Part> = known;
-            refused.push(unknown);
-            parts.extend(known.into_iter().map(|part| (index, part)));
-        }
-        let bound = Bound { at_most: self.least_timeout(deliveries), once: false };
-        let mut total = Settled::default();
-        let mut ranges: Vec<_> = std::iter::once(0..parts.len()).collect();
-        while let Some(range) = ranges.pop() {
-            let mut batch = Batch::default();
-            for (delivery, part) in &parts[range.clone()] {
-                part.add_to(&deliveries[*delivery].label(), &mut batch);
-            }
-            batch.fold();
-            let batch = Arc::new(batch);
-            let stored =
-                self.patiently(held, bound, || async { Ok(self.store.insert(Arc::clone(&batch)).await?) }).await;
-            match stored {
-                Ok(inserted) => total.inserted += inserted,
-                Err(Setback::Rejected(error)) if range.len() == 1 => {
-                    let (delivery, part) = &parts[range.start];
-                    refused[*delivery].push(part.refused(error.to_string()));
-                }
-                Err(Setback::Rejected(_)) => {
-                    let middle = range.start + range.len() / 2;
-                    ranges.push(middle..range.end);
-                    ranges.push(range.start..middle);
-                }
-                Err(Setback::Interrupted | Setback::TimedOut) => {
-                    self.give_back(held).await;
-                    return Ok(());
-                }
-                Err(Setback::Hopeless(error)) => {
-                    self.give_back(held).await;
-                    return Err(error);
-                }
-            }
-        }
-        self.settle_remainders(deliveries, &refused, total, began).await
-    }
-
-    async fn settle_remainders(
-        &self,
-        deliveries: &[Delivery],
-        refused: &[Vec<Part>],
-        mut total: Settled,
-        began: Instant,
-    ) -> Result<(), SettleError> {
-        let whole: Vec<Receipt> = deliveries
-            .iter()
-            .zip(refused)
-            .filter(|(_, refused)| refused.is_empty())
-            .map(|(delivery, _)| delivery.receipt.clone())
-            .collect();
-        total.stale = self.insist(|| self.queue.delete(&whole)).await?;
-        self.tell_stored(&total, whole.len(), began);
-        for (delivery, refused) in deliveries.iter().zip(refused).filter(|(_, refused)| !refused.is_empty()) {
-            let exceptions = delivery.exceptions().saturating_add(1);
-            let failure = Failure::Rejected { exceptions };
-            let failure = if refused.iter().all(Part::is_unknown) { Failure::Undecodable } else { failure };
-            let policy = delivery.policy(&self.options.policy);
-            match policy.decide(delivery.attempts, failure, fastrand::f64()) {
-                Decision::Release(delay) => self.release_parts(delivery, refused, exceptions, delay).await?,
-                _ => self.bury_parts(delivery, refused).await?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn release_parts(
-        &self,
-        delivery: &Delivery,
-        parts: &[Part],
-        exceptions: u32,
-        delay: Duration,
-    ) -> Result<(), SettleError> {
-        let left = [delivery.remainder(parts, exceptions)];
-        self.insist(|| self.queue.release(&left, delay)).await?;
-        self.tell(&WorkEvent::Released {
-            worker: self.options.number,
-            events: parts.len(),
-            attempts: delivery.attempts,
-            delay,
-            reason: reason_of(parts),
-        });
-        Ok(())
-    }
-
-    async fn bury_parts(&self, delivery: &Delivery, parts: &[Part]) -> Result<(), SettleError> {
-        let left = [delivery.remainder(parts, delivery.exceptions())];
-        self.bury(&left, parts.len(), delivery.attempts, &reason_of(parts)).await
-    }
-
-    async fn bury(&self, left: &[Remainder], events: usize, attempts: u32, reason: &str) -> Result<(), SettleError> {
         self.insist(|| self.queue.bury(left, reason)).await?;
         let reason = reason.to_owned();
         self.tell(&WorkEvent::Buried { worker: self.options.number, events, attempts, reason });
@@ -431,14 +334,14 @@ impl Worker {
 
     /// Gives messages back unstored, at once available to others, as if they had not been taken: it was nobody's fault.
     /// What an engine that is down cannot take back comes back by itself when the reservations lapse.
-    async fn give_back(&self, held: &[Receipt]) {
+    pub(crate) async fn give_back(&self, held: &[Receipt]) {
         let given = tokio::time::timeout(Duration::from_secs(5), self.queue.decline(held, Duration::ZERO)).await;
         if let Ok(Err(error)) = given {
             self.tell(&WorkEvent::Waiting { error: error.to_string(), delay: self.queue.retry_after() });
         }
     }
 
-    fn tell_stored(&self, settled: &Settled, messages: usize, began: Instant) {
+    pub(crate) fn tell_stored(&self, settled: &Settled, messages: usize, began: Instant) {
         self.tell(&WorkEvent::Stored {
             worker: self.options.number,
             messages,
@@ -451,11 +354,6 @@ impl Worker {
     pub(crate) fn tell(&self, event: &WorkEvent) {
         self.observer.tell(event);
     }
-}
-
-/// The first reason among parts of one message; they mostly share it.
-fn reason_of(parts: &[Part]) -> String {
-    parts.iter().find_map(|part| part.reason.clone()).unwrap_or_default()
 }
 
 /// Up to a tenth longer, so that idle workers do not ask in step.

@@ -225,6 +225,17 @@ fn on_redis_it_stores_what_laravel_stores() {
     assert_eq!(shop.run("queue size").ok().stdout.trim(), "0");
 }
 
+/// Without `.env`, as on a server on which `config:cache` is a step of each deployment.
+#[test]
+fn an_application_whose_settings_are_cached_is_served_by_those() {
+    let shop = Shop::sqlite(&[]);
+    shop.artisan("config:cache").ok();
+    std::fs::remove_file(shop.path(".env")).unwrap();
+    shop.stores_what_laravel_stores();
+    let found = shop.run("doctor --json").stdout;
+    assert!(found.contains("bootstrap/cache/config.php") && found.contains("reservations: 300 s"), "{found}");
+}
+
 /// A database as an application's `.env` names it; from the URL that the tests go by.
 pub(crate) fn server(driver: &str, url: &str, name: &str) -> [(&'static str, String); 5] {
     let rest = url.split_once("://").unwrap().1;
@@ -245,7 +256,10 @@ pub(crate) fn server(driver: &str, url: &str, name: &str) -> [(&'static str, Str
 /// At any moment, again and again: no row lost, none doubled.
 #[test]
 fn killed_in_the_middle_it_loses_and_doubles_nothing() {
-    let shop = Shop::sqlite(&[("DB_QUEUE_RETRY_AFTER", "31")]);
+    let shop = Shop::sqlite(&[]);
+    let config = std::fs::read_to_string(shop.path("config/queue.php")).unwrap();
+    std::fs::write(shop.path("config/queue.php"), config.replace("'retry_after' => 300", "'retry_after' => 31"))
+        .unwrap();
     shop.artisan("app:workload 1200 --user=alice").ok();
     std::fs::write(shop.path("auditq.toml"), "[worker]\nbatch = 5\nrest = 0.01\n").unwrap();
     for _ in 0..6 {

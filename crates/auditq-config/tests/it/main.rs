@@ -250,6 +250,88 @@ fn a_cache_on_a_connection_of_its_own_is_not_seen() {
     assert!(matches!(down.maintenance, Some(Cache::Database(_))), "{:?}", down.maintenance);
 }
 
+/// As `php artisan config:cache` writes them; `.env` and variables say something else, which Laravel does not read then either.
+#[test]
+fn cached_settings_count_instead_of_env_and_every_connection_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("artisan"), "").unwrap();
+    std::fs::write(folder.path().join(".env"), "DB_CONNECTION=sqlite\nQUEUE_CONNECTION=sync\nQUEUE_NAME=audited\n")
+        .unwrap();
+    std::fs::create_dir_all(folder.path().join("bootstrap/cache")).unwrap();
+    let write = |queue: &str, store: &str, more: &str| {
+        let text = format!(
+            "<?php return array (
+  'app' => array ( 'key' => 'base64:a', 'previous_keys' => array ( 0 => 'b', ), 'timezone' => 'Asia/Tokyo',
+    'maintenance' => array ( 'driver' => 'cache', 'store' => 'shared', ), ),
+  'cache' => array ( 'default' => '{store}', 'prefix' => 'shop_', 'stores' => array (
+    'shared' => array ( 'driver' => 'redis', 'connection' => 'cache', ),
+    'kept' => array ( 'driver' => 'database', 'connection' => 'log', 'table' => 'cache', ),
+    'here' => array ( 'driver' => 'file', 'path' => '/var/cache/shop', ), 'none' => array ( 'driver' => 'array', ), ), ),
+  'database' => array ( 'default' => 'shop', 'connections' => array (
+    'shop' => array ( 'driver' => 'mariadb', 'host' => 'db', 'port' => '3307', 'database' => 'shop', 'username' => 'u',
+      'password' => 'p\\'w', 'unix_socket' => '', 'prefix' => '', 'options' => array ( 1009 => '/ca.pem', ), ),
+    'log' => array ( 'driver' => 'pgsql', 'url' => NULL, 'host' => 'pg', 'port' => 5432, 'database' => 'log', 'username' => 'w', ), ),
+    'redis' => array ( 'client' => 'phpredis', 'options' => array ( 'prefix' => 'shop_database_', ),
+      'queue' => array ( 'url' => NULL, 'host' => 'r1', 'port' => '6380', 'database' => '4', ),
+      'cache' => array ( 'host' => 'r2', 'port' => '6379', 'database' => '1', ), ), ),
+  'queue' => array ( 'default' => '{queue}', 'connections' => array (
+    'audits' => array ( 'driver' => 'redis', 'connection' => 'queue', 'retry_after' => 300, ),
+    'jobs' => array ( 'driver' => 'database', 'connection' => 'log', 'table' => 'jobs', 'retry_after' => 120, ),
+    'home' => array ( 'driver' => 'database', 'connection' => NULL, 'table' => 'jobs', ),
+    'sync' => array ( 'driver' => 'sync', ), ), ){more},
+);
+"
+        );
+        std::fs::write(folder.path().join("bootstrap/cache/config.php"), text).unwrap();
+    };
+    let laravel = [("AUDITQ_LARAVEL", folder.path().to_str().unwrap()), ("DB_HOST", "elsewhere")];
+    let loaded = || load("", &laravel).unwrap();
+
+    write("audits", "here", "");
+    let config = loaded();
+    let application = config.application.unwrap();
+    assert_eq!(config.queue.url.with_password(), "redis://r1:6380/4?prefix=shop_database_");
+    assert_eq!((application.connection.as_str(), config.queue.retry_after), ("audits", Some(300)));
+    assert_eq!((config.queue.name.as_str(), config.laravel.timezone.as_str()), ("audited", "Asia/Tokyo"));
+    let keys: Vec<_> = config.laravel.keys.iter().map(|key| key.expose()).collect();
+    assert_eq!(keys, ["base64:a", "b"]);
+    let shop = "mysql://u:p%27w@db:3307/shop?time-zone=server&ssl-mode=verify_ca&ssl-ca=%2Fca.pem";
+    assert_eq!(config.store.url.with_password(), shop);
+    assert_eq!(
+        (application.cache, application.cache_prefix.as_str()),
+        (Cache::Files("/var/cache/shop".into()), "shop_")
+    );
+    assert!(matches!(application.maintenance, Some(Cache::Redis(url)) if url.to_string().contains("r2:6379/1")));
+    assert!(application.found[0].contains("bootstrap/cache/config.php"), "{:?}", application.found);
+
+    write("jobs", "kept", "");
+    let config = loaded();
+    assert_eq!(config.queue.url.with_password(), "postgres://w@pg:5432/log");
+    assert_eq!((config.queue.connection.as_str(), config.queue.retry_after), ("jobs", Some(120)));
+    assert!(
+        matches!(config.application.unwrap().cache, Cache::Database(url) if url.to_string().contains("pg:5432/log"))
+    );
+
+    write("home", "none", "");
+    let config = loaded();
+    assert_eq!((config.queue.url.with_password(), config.queue.retry_after), (shop, Some(90)));
+    assert_eq!(config.application.unwrap().cache, Cache::Unseen("none".to_owned()));
+
+    let error = || load("", &laravel).unwrap_err().to_string();
+    write("sync", "here", "");
+    assert!(
+        error().contains("bootstrap/cache/config.php: has the queue connection \"sync\" with the driver \"sync\""),
+        "{}",
+        error()
+    );
+    write("home", "here", ", 'secret' => $password");
+    assert!(
+        error().contains("line 19: is not what `php artisan config:cache` writes") && !error().contains("$password"),
+        "{}",
+        error()
+    );
+}
+
 #[test]
 fn jobs_on_a_connection_of_their_own_need_their_url() {
     let folder = tempfile::tempdir().unwrap();

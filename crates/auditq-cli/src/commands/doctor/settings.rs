@@ -38,7 +38,7 @@ fn source(config: &Config) -> Check {
     Check::ok("settings", format!("{file}{environment}"))
 }
 
-/// What was taken from the application's `.env`, and what it does not say.
+/// What was taken from the application's settings, and what they do not say.
 fn application(config: &Config) -> Vec<Check> {
     const NAME: &str = "laravel";
     let Some(application) = &config.application else { return Vec::new() };
@@ -57,13 +57,6 @@ fn application(config: &Config) -> Vec<Check> {
             NAME,
             format!("its cache is {store:?}, so that `php artisan queue:restart` and queue:pause do not reach auditq"),
             "restart and pause with `auditq queue restart` and `auditq queue pause`",
-        ));
-    }
-    if application.dir.join("bootstrap/cache/config.php").exists() {
-        checks.push(Check::warn(
-            NAME,
-            "its configuration is cached: Laravel goes by bootstrap/cache/config.php and not by what .env says now",
-            "see that both agree: php artisan config:cache",
         ));
     }
     checks
