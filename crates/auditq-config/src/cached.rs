@@ -99,7 +99,7 @@ impl Cached {
             retry_after,
             database_url,
             cache: self.cache(dir, None)?,
-            cache_prefix: self.text(&["cache", "prefix"]).unwrap_or_default().to_owned(),
+            cache_prefix: self.cache_prefix().to_owned(),
             maintenance,
             found,
         })
@@ -120,6 +120,13 @@ impl Cached {
             Some("redis") => Cache::Redis(self.redis(dir, setting("connection"))?),
             _ => Cache::Unseen(store.to_owned()),
         })
+    }
+
+    /// What the cache that the application uses puts before its keys.
+    fn cache_prefix(&self) -> &str {
+        let store = self.text(&["cache", "default"]).unwrap_or("file");
+        let of_store = self.text(&["cache", "stores", store, "prefix"]);
+        of_store.or(self.text(&["cache", "prefix"])).unwrap_or_default()
     }
 
     /// The database that a connection is to; without a name the application's own.
@@ -166,7 +173,8 @@ impl Cached {
             ("REDIS_SCHEME", setting("scheme")),
             ("REDIS_DB", setting("database")),
         ];
-        let prefix = self.text(&["database", "redis", "options", "prefix"]).unwrap_or_default();
-        Settings::of(dir, named).redis("REDIS_DB", "0", prefix, "queue")
+        let of_connection = setting("prefix").or(self.text(&["database", "redis", name, "options", "prefix"]));
+        let prefix = of_connection.or(self.text(&["database", "redis", "options", "prefix"]));
+        Settings::of(dir, named).redis("REDIS_DB", "0", prefix.unwrap_or_default(), "queue")
     }
 }

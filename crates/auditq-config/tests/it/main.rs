@@ -266,14 +266,14 @@ fn cached_settings_count_instead_of_env_and_every_connection_is_known() {
   'cache' => array ( 'default' => '{store}', 'prefix' => 'shop_', 'stores' => array (
     'shared' => array ( 'driver' => 'redis', 'connection' => 'cache', ),
     'kept' => array ( 'driver' => 'database', 'connection' => 'log', 'table' => 'cache', ),
-    'here' => array ( 'driver' => 'file', 'path' => '/var/cache/shop', ), 'none' => array ( 'driver' => 'array', ), ), ),
+    'here' => array ( 'driver' => 'file', 'path' => '/var/cache/shop', 'prefix' => 'files_', ), 'none' => array ( 'driver' => 'array', ), ), ),
   'database' => array ( 'default' => 'shop', 'connections' => array (
     'shop' => array ( 'driver' => 'mariadb', 'host' => 'db', 'port' => '3307', 'database' => 'shop', 'username' => 'u',
       'password' => 'p\\'w', 'unix_socket' => '', 'prefix' => '', 'options' => array ( 1009 => '/ca.pem', ), ),
     'log' => array ( 'driver' => 'pgsql', 'url' => NULL, 'host' => 'pg', 'port' => 5432, 'database' => 'log', 'username' => 'w', ), ),
     'redis' => array ( 'client' => 'phpredis', 'options' => array ( 'prefix' => 'shop_database_', ),
       'queue' => array ( 'url' => NULL, 'host' => 'r1', 'port' => '6380', 'database' => '4', ),
-      'cache' => array ( 'host' => 'r2', 'port' => '6379', 'database' => '1', ), ), ),
+      'cache' => array ( 'host' => 'r2', 'port' => '6379', 'database' => '1', 'prefix' => 'own_', ), ), ),
   'queue' => array ( 'default' => '{queue}', 'connections' => array (
     'audits' => array ( 'driver' => 'redis', 'connection' => 'queue', 'retry_after' => 300, ),
     'jobs' => array ( 'driver' => 'database', 'connection' => 'log', 'table' => 'jobs', 'retry_after' => 120, ),
@@ -301,7 +301,9 @@ fn cached_settings_count_instead_of_env_and_every_connection_is_known() {
         (application.cache, application.cache_prefix.as_str()),
         (Cache::Files("/var/cache/shop".into()), "shop_")
     );
-    assert!(matches!(application.maintenance, Some(Cache::Redis(url)) if url.to_string().contains("r2:6379/1")));
+    assert!(
+        matches!(application.maintenance, Some(Cache::Redis(url)) if url.to_string().ends_with("r2:6379/1?prefix=own_"))
+    );
     assert!(application.found[0].contains("bootstrap/cache/config.php"), "{:?}", application.found);
 
     write("jobs", "kept", "");
@@ -315,7 +317,8 @@ fn cached_settings_count_instead_of_env_and_every_connection_is_known() {
     write("home", "none", "");
     let config = loaded();
     assert_eq!((config.queue.url.with_password(), config.queue.retry_after), (shop, Some(90)));
-    assert_eq!(config.application.unwrap().cache, Cache::Unseen("none".to_owned()));
+    let application = config.application.unwrap();
+    assert_eq!((application.cache, application.cache_prefix.as_str()), (Cache::Unseen("none".to_owned()), "shop_"));
 
     let error = || load("", &laravel).unwrap_err().to_string();
     write("sync", "here", "");
