@@ -293,13 +293,13 @@ fn cached_settings_count_instead_of_env_and_every_connection_is_known() {
     assert_eq!(config.queue.url.with_password(), "redis://r1:6380/4?prefix=shop_database_");
     assert_eq!((application.connection.as_str(), config.queue.retry_after), ("audits", Some(300)));
     assert_eq!((config.queue.name.as_str(), config.laravel.timezone.as_str()), ("audited", "Asia/Tokyo"));
-    let keys: Vec<_> = config.laravel.keys.iter().map(|key| key.expose()).collect();
+    let keys: Vec<_> = config.laravel.keys.iter().map(auditq_config::Secret::expose).collect();
     assert_eq!(keys, ["base64:a", "b"]);
     let shop = "mysql://u:p%27w@db:3307/shop?time-zone=server&ssl-mode=verify_ca&ssl-ca=%2Fca.pem";
     assert_eq!(config.store.url.with_password(), shop);
     assert_eq!(
         (application.cache, application.cache_prefix.as_str()),
-        (Cache::Files("/var/cache/shop".into()), "shop_")
+        (Cache::Files("/var/cache/shop".into()), "files_")
     );
     assert!(
         matches!(application.maintenance, Some(Cache::Redis(url)) if url.to_string().ends_with("r2:6379/1?prefix=own_"))
