@@ -163,13 +163,10 @@ impl<'a> Settings<'a> {
         };
         found.push(format!("queue: {connection} at {queue_url} (QUEUE_CONNECTION)"));
         self.tables()?;
-        let (retry_after, by) = match (self.queue_setting("retry_after")?, self.get(retry)) {
-            (Some(of_file), of_variable) => {
-                let by = if of_variable == Some(of_file.as_str()) { retry } else { "config/queue.php" };
-                (of_file, by)
-            }
-            (None, Some(of_variable)) => (of_variable.to_owned(), retry),
-            (None, None) => ("90".to_owned(), "Laravel's default; must be retry_after of config/queue.php"),
+        let (retry_after, by) = match self.queue_setting("retry_after", retry)? {
+            Some(seconds) if self.get(retry) == Some(seconds.as_str()) => (seconds, retry),
+            Some(seconds) => (seconds, "config/queue.php"),
+            None => ("90".to_owned(), "Laravel's default; must be retry_after of config/queue.php"),
         };
         let retry_after = retry_after
             .parse()

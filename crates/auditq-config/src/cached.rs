@@ -17,9 +17,9 @@ use exported::Exported;
 const SSL_CA: &str = "1009";
 
 /// Those settings.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Cached {
-    pub(crate) path: PathBuf,
+    path: PathBuf,
     values: Exported,
 }
 
@@ -107,7 +107,7 @@ impl Cached {
 
     /// The cache that the application calls `store`; without a name the one that it uses.
     fn cache(&self, dir: &Path, store: Option<&str>) -> Result<Cache, ConfigError> {
-        let store = store.or(self.text(&["cache", "default"])).unwrap_or("file");
+        let store = store.unwrap_or_else(|| self.default_store());
         let setting = |key: &str| self.text(&["cache", "stores", store, key]);
         Ok(match setting("driver") {
             Some("file") => {
@@ -122,10 +122,13 @@ impl Cached {
         })
     }
 
+    fn default_store(&self) -> &str {
+        self.text(&["cache", "default"]).unwrap_or("file")
+    }
+
     /// What the cache that the application uses puts before its keys.
     fn cache_prefix(&self) -> &str {
-        let store = self.text(&["cache", "default"]).unwrap_or("file");
-        let of_store = self.text(&["cache", "stores", store, "prefix"]);
+        let of_store = self.text(&["cache", "stores", self.default_store(), "prefix"]);
         of_store.or(self.text(&["cache", "prefix"])).unwrap_or_default()
     }
 

@@ -76,10 +76,7 @@ impl Settings<'_> {
     /// The cache that `down` leaves word in; `None` when it is a file, as it is unless the application says otherwise.
     pub(crate) fn maintenance(&self, database: &EngineUrl, default: &Cache) -> Result<Option<Cache>, ConfigError> {
         let config = self.config("app.php")?;
-        let setting = |key: &str, variable: &str| match config.value(Some("'maintenance'"), key) {
-            Some(value) => self.resolve(value),
-            None => self.get(variable).map(str::to_owned),
-        };
+        let setting = |key: &str, variable: &str| self.value_or(config.value(Some("'maintenance'"), key), variable);
         if setting("driver", "APP_MAINTENANCE_DRIVER").as_deref() != Some("cache") {
             return Ok(None);
         }
@@ -94,8 +91,10 @@ impl Settings<'_> {
     /// # Errors
     /// That, when `queue.url` is needed.
     pub(crate) fn jobs_are_within_reach(&self) -> Result<(), ConfigError> {
-        let connection = if self.is_cached() { None } else { self.queue_connection()? };
-        let Some(connection) = connection else { return Ok(()) };
+        if self.is_cached() {
+            return Ok(());
+        }
+        let Some(connection) = self.queue_connection()? else { return Ok(()) };
         let (variable, is_known) = match self.get("QUEUE_CONNECTION") {
             Some("redis") => ("REDIS_QUEUE_CONNECTION", self.redis_number(Some(&connection)).is_some()),
             _ => ("DB_QUEUE_CONNECTION", connection == self.default_connection()?),
@@ -116,15 +115,14 @@ impl Settings<'_> {
             Some("redis") => "REDIS_QUEUE_CONNECTION",
             _ => "DB_QUEUE_CONNECTION",
         };
-        Ok(self.queue_setting("connection")?.or(self.get(variable).map(str::to_owned)))
+        self.queue_setting("connection", variable)
     }
 
-    /// What `config/queue.php` says of the connection that is used.
-    pub(crate) fn queue_setting(&self, key: &str) -> Result<Option<String>, ConfigError> {
+    /// What `config/queue.php` says of the connection that is used; where it says nothing, what the variable does.
+    pub(crate) fn queue_setting(&self, key: &str, variable: &str) -> Result<Option<String>, ConfigError> {
         let driver = if self.get("QUEUE_CONNECTION") == Some("redis") { "redis" } else { "database" };
         let config = self.config("queue.php")?;
-        let value = config.value(Some(&format!("'driver' => '{driver}'")), key);
-        Ok(value.and_then(|value| self.resolve(value)))
+        Ok(self.value_or(config.value(Some(&format!("'driver' => '{driver}'")), key), variable))
     }
 
     /// What the application calls the database that its other settings lead to.
@@ -145,6 +143,11 @@ impl Settings<'_> {
 
     pub(crate) fn config(&self, name: &str) -> Result<PhpConfig, ConfigError> {
         PhpConfig::read(self.dir, name)
+    }
+
+    /// What a file says, or the variable where it says nothing.
+    fn value_or(&self, value: Option<Value<'_>>, variable: &str) -> Option<String> {
+        value.map_or_else(|| self.get(variable).map(str::to_owned), |value| self.resolve(value))
     }
 
     fn resolve(&self, value: Value<'_>) -> Option<String> {

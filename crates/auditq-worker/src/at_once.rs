@@ -26,14 +26,9 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// How a worker begins.
-    pub(crate) fn first(settlement: &dyn Settlement) -> Self {
-        if settlement.at_once().is_some() { Self::First } else { Self::Reserved }
-    }
-
-    /// How it goes on after messages that were reserved.
-    pub(crate) fn usual(settlement: &dyn Settlement) -> Self {
-        if settlement.at_once().is_some() { Self::AtOnce } else { Self::Reserved }
+    /// The same where queue and store can store at once; where they cannot, all are reserved.
+    pub(crate) fn with(self, settlement: &dyn Settlement) -> Self {
+        if settlement.at_once().is_some() { self } else { Self::Reserved }
     }
 
     /// How many messages are taken at a time, of a `batch` at the most.
@@ -51,9 +46,8 @@ pub(crate) fn rows_of(messages: &[Reserved], options: &WorkerOptions) -> Option<
             return None;
         }
         let delivery = Delivery::read(message.clone(), options.laravel.as_deref()).ok()?;
-        let is_late = delivery.policy(&options.policy).is_suspect(message.attempts);
         let is_timed = delivery.timeout(options.timeout) != options.timeout || delivery.fails_on_timeout();
-        if is_late || is_timed || !delivery.add_to(&mut batch).is_empty() {
+        if is_timed || !delivery.add_to(&mut batch).is_empty() {
             return None;
         }
     }

@@ -24,8 +24,7 @@ impl Worker {
         let mut parts: Vec<(usize, Part)> = Vec::new();
         let mut refused: Vec<Vec<Part>> = Vec::with_capacity(deliveries.len());
         for (index, delivery) in deliveries.iter().enumerate() {
-            let (unknown, known) = delivery.parts().into_iter().partition(Part::is_unknown);
-            let known: Vec<Part> = known;
+            let (unknown, known): (Vec<Part>, Vec<Part>) = delivery.parts().into_iter().partition(Part::is_unknown);
             refused.push(unknown);
             parts.extend(known.into_iter().map(|part| (index, part)));
         }
@@ -82,8 +81,8 @@ impl Worker {
         self.tell_stored(&total, whole.len(), began);
         for (delivery, refused) in deliveries.iter().zip(refused).filter(|(_, refused)| !refused.is_empty()) {
             let exceptions = delivery.exceptions().saturating_add(1);
-            let failure = Failure::Rejected { exceptions };
-            let failure = if refused.iter().all(Part::is_unknown) { Failure::Undecodable } else { failure };
+            let is_unknown = refused.iter().all(Part::is_unknown);
+            let failure = if is_unknown { Failure::Undecodable } else { Failure::Rejected { exceptions } };
             let policy = delivery.policy(&self.options.policy);
             match policy.decide(delivery.attempts, failure, fastrand::f64()) {
                 Decision::Release(delay) => self.release_parts(delivery, refused, exceptions, delay).await?,

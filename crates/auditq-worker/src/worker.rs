@@ -79,7 +79,7 @@ impl Worker {
     }
 
     async fn work(&self) -> Result<StopReason, SettleError> {
-        let (mut failures, mut way) = (0, Way::first(&*self.settlement));
+        let (mut failures, mut way) = (0, Way::First.with(&*self.settlement));
         while !self.shutdown.is_requested() {
             let claim = self.budget.claim(way.limit(self.options.batch));
             if claim.messages == 0 {
@@ -105,7 +105,7 @@ impl Worker {
                 Ok(Next::Reserved(batch)) => {
                     claim.take(batch.len());
                     self.store_and_settle(batch).await?;
-                    way = Way::usual(&*self.settlement);
+                    way = Way::AtOnce.with(&*self.settlement);
                     self.shutdown.sleep(self.options.rest).await;
                 }
                 Ok(Next::Stored(messages, inserted)) => {

@@ -12,7 +12,7 @@ const RUNS_MAX: usize = 32;
 /// Each ends with its last row. Without a limit the server goes on to the row behind a range to see that it is over, and waits
 /// for whoever has locked that one.
 pub(super) fn each_among(column: &str, numbers: &[u64]) -> Vec<String> {
-    let runs: Vec<&[u64]> = numbers.chunk_by(|one, next| one.checked_add(1) == Some(*next)).collect();
+    let runs = runs_of(numbers);
     let picked: Vec<(String, usize)> = if runs.len() <= RUNS_MAX {
         runs.iter().map(|run| (condition(column, &[run]), run.len())).collect()
     } else {
@@ -27,8 +27,13 @@ pub(super) fn each_among(column: &str, numbers: &[u64]) -> Vec<String> {
 /// Numbers that follow each other are one range, as those of a queue mostly do once they are sorted: the server then goes
 /// along its index, and does not look up each of them. There is nothing in numbers to escape.
 pub(super) fn among(column: &str, numbers: &[u64]) -> Vec<String> {
-    let runs: Vec<&[u64]> = numbers.chunk_by(|one, next| one.checked_add(1) == Some(*next)).collect();
+    let runs = runs_of(numbers);
     runs.chunks(TERMS_MAX).map(|runs| condition(column, runs)).collect()
+}
+
+/// Numbers that follow each other, together.
+fn runs_of(numbers: &[u64]) -> Vec<&[u64]> {
+    numbers.chunk_by(|one, next| one.checked_add(1) == Some(*next)).collect()
 }
 
 fn condition(column: &str, runs: &[&[u64]]) -> String {

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use auditq_mysql::mysql_async::prelude::Queryable as _;
 use auditq_mysql::mysql_async::{Conn, Params, Result, Row, Value};
 
-use super::among::among;
+use super::among::{among, each_among};
 use super::waiting::{cell, drop_rows, lock, text};
 use crate::identity::identity_of;
 use crate::renewed::renewed;
@@ -215,7 +215,7 @@ async fn renew(connection: &mut Conn, rows: &[u64], now: i64) -> Result<()> {
 /// Drops failed messages; returns how many.
 pub(super) async fn remove(connection: &mut Conn, rows: &[u64]) -> Result<usize> {
     let mut removed = 0;
-    for some in among("id", rows) {
+    for some in each_among("id", rows) {
         connection.query_drop(format!("DELETE FROM failed_jobs WHERE {some}")).await?;
         removed += connection.affected_rows();
     }

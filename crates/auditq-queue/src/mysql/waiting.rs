@@ -75,7 +75,7 @@ async fn known_of(connection: &mut Conn, batch: &[NewMessage], connection_name: 
     }
     if !left_over.is_empty() {
         left_over.sort_unstable();
-        for some in among("job_id", &left_over) {
+        for some in each_among("job_id", &left_over) {
             connection.query_drop(format!("DELETE FROM auditq_messages WHERE {some}")).await?;
         }
     }
