@@ -16,6 +16,9 @@ use exported::Exported;
 /// `PDO::MYSQL_ATTR_SSL_CA`, the file of certificates, as PHP numbers it with its own driver.
 const SSL_CA: &str = "1009";
 
+/// The connection to Redis where none is named.
+const REDIS_DEFAULT: &str = "default";
+
 /// Those settings.
 #[derive(Debug)]
 pub(crate) struct Cached {
@@ -74,7 +77,12 @@ impl Cached {
                 }
                 self.database(dir, setting("connection"))?
             }
-            Some("redis") => self.redis(dir, setting("connection"))?,
+            Some("redis") => self.redis(dir, setting("connection"), "queue")?.ok_or_else(|| {
+                self.refuse(format!(
+                    "has no connection {:?} to a single Redis server: say where its jobs are in queue.url of auditq.toml",
+                    setting("connection").unwrap_or(REDIS_DEFAULT)
+                ))
+            })?,
             other => {
                 let message = format!(
                     "has the queue connection {connection:?} with the driver {:?}; auditq serves `database` and `redis`",
@@ -117,7 +125,10 @@ impl Cached {
                 Some(other) if other != "cache" => Cache::Unseen(format!("{store}, in the table {other}")),
                 _ => Cache::Database(self.database(dir, setting("connection"))?),
             },
-            Some("redis") => Cache::Redis(self.redis(dir, setting("connection"))?),
+            Some("redis") => match self.redis(dir, setting("connection"), "cache")? {
+                Some(url) => Cache::Redis(url),
+                None => Cache::Unseen(format!("{store}, on a connection that is to no single Redis server")),
+            },
             _ => Cache::Unseen(store.to_owned()),
         })
     }
@@ -158,14 +169,12 @@ impl Cached {
         Settings::of(dir, named).database(&mut Vec::new())
     }
 
-    /// The server that a connection to Redis is to, and what is before its keys.
-    fn redis(&self, dir: &Path, name: Option<&str>) -> Result<EngineUrl, ConfigError> {
-        let name = name.unwrap_or("default");
+    /// The server that a connection to Redis is to, and what is before its keys; `None` when it is to no single one.
+    fn redis(&self, dir: &Path, name: Option<&str>, what: &str) -> Result<Option<EngineUrl>, ConfigError> {
+        let name = name.unwrap_or(REDIS_DEFAULT);
         let setting = |key: &str| self.text(&["database", "redis", name, key]);
         if self.values.at(&["database", "redis", name]).is_none() {
-            return Err(self.refuse(format!(
-                "has no connection {name:?} to a single Redis server: say where its jobs are in queue.url of auditq.toml"
-            )));
+            return Ok(None);
         }
         let named = [
             ("REDIS_URL", setting("url")),
@@ -178,6 +187,6 @@ impl Cached {
         ];
         let of_connection = setting("prefix").or(self.text(&["database", "redis", name, "options", "prefix"]));
         let prefix = of_connection.or(self.text(&["database", "redis", "options", "prefix"]));
-        Settings::of(dir, named).redis("REDIS_DB", "0", prefix.unwrap_or_default(), "queue")
+        Settings::of(dir, named).redis("REDIS_DB", "0", prefix.unwrap_or_default(), what).map(Some)
     }
 }

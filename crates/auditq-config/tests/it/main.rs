@@ -266,7 +266,8 @@ fn cached_settings_count_instead_of_env_and_every_connection_is_known() {
   'cache' => array ( 'default' => '{store}', 'prefix' => 'shop_', 'stores' => array (
     'shared' => array ( 'driver' => 'redis', 'connection' => 'cache', ),
     'kept' => array ( 'driver' => 'database', 'connection' => 'log', 'table' => 'cache', ),
-    'here' => array ( 'driver' => 'file', 'path' => '/var/cache/shop', 'prefix' => 'files_', ), 'none' => array ( 'driver' => 'array', ), ), ),
+    'here' => array ( 'driver' => 'file', 'path' => '/var/cache/shop', 'prefix' => 'files_', ), 'none' => array ( 'driver' => 'array', ),
+    'many' => array ( 'driver' => 'redis', 'connection' => 'cluster', ), ), ),
   'database' => array ( 'default' => 'shop', 'connections' => array (
     'shop' => array ( 'driver' => 'mariadb', 'host' => 'db', 'port' => '3307', 'database' => 'shop', 'username' => 'u',
       'password' => 'p\\'w', 'unix_socket' => '', 'prefix' => '', 'options' => array ( 1009 => '/ca.pem', ), ),
@@ -278,7 +279,7 @@ fn cached_settings_count_instead_of_env_and_every_connection_is_known() {
     'audits' => array ( 'driver' => 'redis', 'connection' => 'queue', 'retry_after' => 300, ),
     'jobs' => array ( 'driver' => 'database', 'connection' => 'log', 'table' => 'jobs', 'retry_after' => 120, ),
     'home' => array ( 'driver' => 'database', 'connection' => NULL, 'table' => 'jobs', ),
-    'sync' => array ( 'driver' => 'sync', ), ), ){more},
+    'far' => array ( 'driver' => 'redis', 'connection' => 'cluster', ), 'sync' => array ( 'driver' => 'sync', ), ), ){more},
 );
 "
         );
@@ -320,7 +321,13 @@ fn cached_settings_count_instead_of_env_and_every_connection_is_known() {
     let application = config.application.unwrap();
     assert_eq!((application.cache, application.cache_prefix.as_str()), (Cache::Unseen("none".to_owned()), "shop_"));
 
+    write("home", "many", "");
+    let cache = loaded().application.unwrap().cache;
+    assert!(matches!(&cache, Cache::Unseen(store) if store.starts_with("many, ")), "{cache:?}");
+
     let error = || load("", &laravel).unwrap_err().to_string();
+    write("far", "here", "");
+    assert!(error().contains("has no connection \"cluster\" to a single Redis server"), "{}", error());
     write("sync", "here", "");
     assert!(
         error().contains("bootstrap/cache/config.php: has the queue connection \"sync\" with the driver \"sync\""),
@@ -329,7 +336,7 @@ fn cached_settings_count_instead_of_env_and_every_connection_is_known() {
     );
     write("home", "here", ", 'secret' => $password");
     assert!(
-        error().contains("line 19: is not what `php artisan config:cache` writes") && !error().contains("$password"),
+        error().contains("line 20: is not what `php artisan config:cache` writes") && !error().contains("$password"),
         "{}",
         error()
     );
